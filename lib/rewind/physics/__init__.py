@@ -1,0 +1,1 @@
+"""Constants, constraints and matrix elements: pure functions of momenta."""
