@@ -1,10 +1,27 @@
-"""The one table of physical constants, in GeV, that sets Pythia and every later module alike.
+"""The one table of physical constants that sets Pythia and every later module alike (GeV, dimensionless).
 
-Values are those of the Particle Data Group where nothing else is said; the top and W masses are the
-ones that the classical reconstruction methods of the book assume.
+Masses and widths follow the Particle Data Group; the top and W masses are the ones that the classical
+reconstruction methods of the book assume. The strong coupling is the leading-order value that belongs to the
+leading-order PDFs used everywhere (NNPDF2.3 LO, 1207.1303); the electroweak ones define the scheme of the
+matrix elements.
 """
 
-__all__ = ["ALPHA_S", "G_F", "M_B", "M_H", "M_TOP", "M_W", "M_Z", "SQRT_S", "W_H", "W_TOP", "W_W", "W_Z"]
+__all__ = [
+    "ALPHA_EM",
+    "ALPHA_S",
+    "G_F",
+    "M_B",
+    "M_H",
+    "M_TOP",
+    "M_W",
+    "M_Z",
+    "SIN2_THETA_W",
+    "SQRT_S",
+    "W_H",
+    "W_TOP",
+    "W_W",
+    "W_Z",
+]
 
 SQRT_S = 13_000.0
 
@@ -14,5 +31,7 @@ M_Z, W_Z = 91.188, 2.4952
 M_H, W_H = 125.0, 0.00407
 M_B = 4.8
 
-ALPHA_S = 0.118
+ALPHA_S = 0.130  # at M_Z
+ALPHA_EM = 0.00781751  # at M_Z
+SIN2_THETA_W = 0.2312
 G_F = 1.1663788e-5

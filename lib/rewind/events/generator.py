@@ -1,0 +1,178 @@
+"""Pythia, started with checked settings and read in batches as flat arrays."""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from collections.abc import Iterable
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+
+import awkward as ak
+import numpy as np
+import pythia8mc
+
+from rewind.errors import InputError
+
+__all__ = ["Batch", "CrossSection", "generate", "start"]
+
+MILLIBARN_IN_PB = 1e9
+_FLAG_WORDS = {"on", "off", "true", "false", "yes", "no", "ok", "1", "0"}
+_NUMBERS_OF_PARTICLES = {"m0", "mwidth", "mmin", "mmax", "tau0"}
+_SILENT = (
+    "Print:quiet = on",
+    "Stat:reset = on",
+    "Stat:showProcessLevel = off",
+    "Stat:showErrors = off",
+)
+
+
+@dataclass(frozen=True)
+class CrossSection:
+    """Hold a cross-section and its statistical error in pb, with the tries that it comes from."""
+
+    value: float
+    error: float
+    n_tried: int
+    n_accepted: int
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Hold Pythia's event record of many events as flat arrays.
+
+    ``id, status, px, py, pz, e, m`` have one entry a particle, momenta in GeV; ``mother``, ``first`` and
+    ``last`` (daughters) index these same arrays, −1 for none; ``event`` is the event that an entry belongs
+    to and ``start`` the first entry of each event. ``info`` has one record an event.
+    """
+
+    particles: ak.Array
+    info: ak.Array
+    particle_data: pythia8mc.ParticleData
+
+    def __len__(self) -> int:
+        return len(self.info)
+
+    @cached_property
+    def counts(self) -> np.ndarray:
+        return ak.to_numpy(ak.num(self.particles.id))
+
+    @cached_property
+    def start(self) -> np.ndarray:
+        return np.cumsum(self.counts) - self.counts
+
+    @cached_property
+    def event(self) -> np.ndarray:
+        return np.repeat(np.arange(len(self)), self.counts)
+
+    def _flat(self, values) -> np.ndarray:
+        return ak.to_numpy(ak.flatten(values))
+
+    def _index(self, name) -> np.ndarray:
+        local = self._flat(self.particles[name]).astype(np.int64)
+        return np.where(local > 0, local + np.repeat(self.start, self.counts), -1)
+
+    id = cached_property(lambda self: self._flat(self.particles.id))
+    status = cached_property(lambda self: self._flat(self.particles.status))
+    mother = cached_property(lambda self: self._index("mother1"))
+    second_mother = cached_property(lambda self: self._index("mother2"))
+    first = cached_property(lambda self: self._index("daughter1"))
+    last = cached_property(lambda self: self._index("daughter2"))
+    mass = cached_property(lambda self: self._flat(self.particles.m))
+
+    @cached_property
+    def p4(self) -> np.ndarray:
+        """Four-momenta ``(n, 4)`` as (E, px, py, pz)."""
+        p = self.particles.p
+        return np.stack([self._flat(p[name]) for name in ("e", "px", "py", "pz")], axis=1)
+
+    def charge(self, entry: np.ndarray) -> np.ndarray:
+        """Return the electric charges of entries, in units of e."""
+        kinds, which = np.unique(self.id[entry], return_inverse=True)
+        return np.array([self.particle_data.charge(int(kind)) for kind in kinds])[which]
+
+
+@contextmanager
+def _standard_output(into: list[str]):
+    """Collect what C++ code prints: Pythia reports rejected settings nowhere else."""
+    saved = os.dup(1)
+    with tempfile.TemporaryFile() as sink:
+        os.dup2(sink.fileno(), 1)
+        try:
+            yield
+        finally:
+            os.dup2(saved, 1)
+            os.close(saved)
+            sink.seek(0)
+            into.append(sink.read().decode(errors="replace"))
+
+
+def _complaint(printed: list[str]) -> str:
+    """Condense Pythia's own error lines into one."""
+    lines = [line.strip() for line in "".join(printed).splitlines() if line.strip()]
+    return " ".join(line for line in lines if "|" not in line and "*--" not in line)
+
+
+def _misread(settings, line: str) -> str | None:
+    """Say what Pythia would silently misread in an accepted setting."""
+    key, _, value = (part.strip() for part in re.sub(r"=", " ", line, count=1).strip().partition(" "))
+    particle, _, property_ = key.partition(":")
+    if settings.isFlag(key):
+        return None if value.lower() in _FLAG_WORDS else "takes on or off"
+    is_number = settings.isParm(key) or (particle.isdigit() and property_.lower() in _NUMBERS_OF_PARTICLES)
+    for expected, kind, convert in (
+        (settings.isMode(key), "an integer", int),
+        (is_number, "a number", float),
+    ):
+        if expected:
+            try:
+                convert(value)
+            except ValueError:
+                return f"takes {kind}"
+    return None
+
+
+def start(settings: Iterable[str], seed: int) -> pythia8mc.Pythia:
+    """Return a Pythia initialised with ``settings`` ("Key = value") and ``seed`` (1 to 900,000,000).
+
+    Raises InputError with Pythia's own message where it rejects a setting or cannot start, and for values
+    that it would silently misread (a flag given as ``maybe``, a number with letters).
+    """
+    printed: list[str] = []
+    with _standard_output(printed):
+        pythia = pythia8mc.Pythia("", False)
+        wrong = _first_wrong(pythia, (*_SILENT, *settings, "Random:setSeed = on", f"Random:seed = {seed}"))
+        started = wrong is None and pythia.init()
+    if wrong is not None:
+        line, reason = wrong
+        raise InputError(f"Pythia setting '{line}': {reason or _complaint(printed)}")
+    if not started:
+        raise InputError(f"Pythia does not start: {_complaint(printed) or 'no reason given'}")
+    return pythia
+
+
+def _first_wrong(pythia, settings) -> tuple[str, str | None] | None:
+    for line in settings:
+        if not pythia.readString(line):
+            return line, None
+        if (reason := _misread(pythia.settings, line)) is not None:
+            return line, reason
+    return None
+
+
+def generate(pythia: pythia8mc.Pythia, n_events: int, seed: int) -> tuple[Batch, CrossSection]:
+    """Return the next ``n_events`` events, which depend on ``seed`` (1 to 900,000,000) alone, and their σ.
+
+    A Les Houches file that ends early gives fewer events. The random state and the statistics start afresh,
+    so that a batch is the same whatever the same Pythia generated before.
+    """
+    pythia.stat()
+    pythia.rndm.init(seed)
+    events = pythia.nextBatch(n_events)
+    info = pythia.infoPython()
+    sigma = CrossSection(
+        info.sigmaGen() * MILLIBARN_IN_PB, info.sigmaErr() * MILLIBARN_IN_PB, info.nTried(), info.nAccepted()
+    )
+    return Batch(events.prt, events.info, pythia.particleData), sigma

@@ -1,0 +1,200 @@
+"""Event samples on disk: ROOT trees with NanoAOD names, written and read by uproot, checked on entry."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import awkward as ak
+import numpy as np
+import uproot
+
+from rewind.errors import InputError
+
+__all__ = ["COLLECTIONS", "RECORDS", "SCALARS", "load", "load_generated", "metadata", "replacing", "write"]
+
+_OBJECT = {"pt": "f4", "eta": "f4", "phi": "f4", "mass": "f4"}
+_LHE = {
+    "pdgId": "i4",
+    "status": "i4",
+    "mother": "i4",
+    "px": "f8",
+    "py": "f8",
+    "pz": "f8",
+    "energy": "f8",
+}
+_LEPTON = _OBJECT | {"pdgId": "i4", "charge": "i4"}
+_JET = _OBJECT | {"hadronFlavour": "i4", "partonIdx": "i4"}
+
+COLLECTIONS = {
+    "Jet": _JET | {"genJetIdx": "i4", "btag": "i1"},
+    "Lepton": _LEPTON,
+    "GenJet": _JET,
+    "GenLepton": _LEPTON,
+    "GenPart": _OBJECT | {"pdgId": "i4", "status": "i4", "genPartIdxMother": "i4"},
+    "LHEPart": _LHE,
+}
+OPTIONAL_COLLECTIONS = {name: _OBJECT | {"charge": "i4"} for name in ("JetConstituent", "GenJetConstituent")}
+_TRANSVERSE = {"pt": "f4", "phi": "f4"}
+RECORDS = {
+    "MET": _TRANSVERSE,
+    "GenMET": _TRANSVERSE,
+    "Generator": {"id1": "i4", "id2": "i4", "x1": "f8", "x2": "f8", "scalePDF": "f8"},
+}
+SCALARS = {"event": "u8", "genWeight": "f8", "pass_particle": "?", "pass_detector": "?"}
+
+_COMPACT = _LHE | {name: "f4" for name in ("px", "py", "pz", "energy")}
+GENERATED = ({"LHEPart": _COMPACT}, {"Generator": RECORDS["Generator"]}, SCALARS)
+_TREES = {"Events": (COLLECTIONS, RECORDS, SCALARS), "Generated": GENERATED}
+_BASKET_EVENTS = 4_000
+
+
+def _as(values: ak.Array, dtype: str) -> ak.Array:
+    return ak.values_astype(values, np.dtype(dtype).type if dtype != "?" else np.bool_)
+
+
+def _branches(events: ak.Array, collections, records, scalars) -> dict[str, ak.Array]:
+    """Return what uproot writes: jagged records by collection, flat columns by name."""
+    out = {
+        name: ak.zip({key: _as(events[name][key], dtype) for key, dtype in columns.items()})
+        for name, columns in collections.items()
+    }
+    for name, columns in records.items():
+        out |= {f"{name}_{key}": _as(events[name][key], dtype) for key, dtype in columns.items()}
+    return out | {name: _as(events[name], dtype) for name, dtype in scalars.items()}
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside ``path`` that takes its name only when all went well."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _in_baskets(chunks: Iterable[ak.Array]) -> Iterator[ak.Array]:
+    waiting, n_waiting = [], 0
+    for chunk in chunks:
+        waiting.append(chunk)
+        n_waiting += len(chunk)
+        if n_waiting >= _BASKET_EVENTS:
+            yield ak.concatenate(waiting)
+            waiting, n_waiting = [], 0
+    if n_waiting:
+        yield ak.concatenate(waiting)
+
+
+def write(
+    path: str | Path,
+    events: Iterable[ak.Array],
+    about: dict,
+    generated: Iterable[ak.Array] = (),
+) -> None:
+    """Write chunks of events, and of the compact hard processes ``generated``, with the metadata ``about``.
+
+    The file takes its name only when whole. Trees without a single entry are left out, but for ``Events``.
+    """
+    path = Path(path)
+    with (
+        replacing(path) as temporary,
+        uproot.recreate(temporary, compression=uproot.ZLIB(6)) as file,
+    ):
+        for name, chunks in (("Events", events), ("Generated", generated)):
+            tree = None
+            for basket in _in_baskets(chunks):
+                collections, records, scalars = _TREES[name]
+                if name == "Events":
+                    kept = {key: value for key, value in OPTIONAL_COLLECTIONS.items() if key in basket.fields}
+                    collections = collections | kept
+                branches = _branches(basket, collections, records, scalars)
+                if tree is None:
+                    tree = file.mktree(name, {key: value.type.content for key, value in branches.items()})
+                tree.extend(branches)
+        file["metadata"] = json.dumps(about, ensure_ascii=False)
+
+
+@contextmanager
+def _opened(path: str | Path):
+    path = Path(path)
+    if not path.exists():
+        raise InputError(f"{path}: no such file; 'rewind simulate' makes one")
+    try:
+        file = uproot.open(path)
+    except Exception as error:
+        raise InputError(f"{path}: not a readable ROOT file ({_first_line(error)}); simulate it again") from error
+    with file:
+        yield file
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
+def _read(path, tree_name) -> ak.Array:
+    collections, records, scalars = _TREES[tree_name]
+    with _opened(path) as file:
+        if tree_name not in file:
+            raise InputError(f"{path}: holds no tree '{tree_name}', so it is not an event sample of this book")
+        tree = file[tree_name]
+        kept = OPTIONAL_COLLECTIONS if tree_name == "Events" else {}
+        collections = collections | {
+            name: columns for name, columns in kept.items() if f"n{name}" in tree.keys()
+        }
+        columns = {
+            f"{name}_{key}": (name, key)
+            for name, keys in (collections | records).items()
+            for key in keys
+        }
+        missing = [name for name in (*columns, *scalars) if name not in tree.keys()]
+        if missing:
+            raise InputError(f"{path}: tree '{tree_name}' lacks the branch {', '.join(missing)}")
+        try:
+            flat = tree.arrays([*columns, *scalars])
+        except Exception as error:
+            raise InputError(f"{path}: tree '{tree_name}' cannot be read ({_first_line(error)})") from error
+    for name in columns.keys() | scalars.keys():
+        _require_finite(path, name, flat[name])
+    grouped = {
+        name: ak.zip({key: flat[f"{name}_{key}"] for key in keys})
+        for name, keys in (collections | records).items()
+    }
+    return ak.zip(grouped | {name: flat[name] for name in scalars}, depth_limit=1)
+
+
+def _require_finite(path, name, values) -> None:
+    finite = np.isfinite(values)
+    if not ak.all(finite, axis=None):
+        bad = int(ak.to_numpy(ak.argmin(ak.all(finite, axis=-1) if values.ndim > 1 else finite, axis=0)))
+        raise InputError(f"{path}: branch '{name}' is not finite in event {bad} (counted from 0)")
+
+
+def load(path: str | Path) -> ak.Array:
+    """Return the events of a sample as records with one field a collection.
+
+    ``Jet, Lepton, GenJet, GenLepton`` (pt, eta, phi, mass, …), ``MET, GenMET``, ``GenPart``, ``LHEPart``,
+    ``Generator``, ``event, genWeight, pass_particle, pass_detector``, and ``JetConstituent,
+    GenJetConstituent`` where they were kept; GeV. Raises InputError for a file that is missing, damaged, of
+    another kind, lacks a branch or holds numbers that are not finite.
+    """
+    return _read(path, "Events")
+
+
+def load_generated(path: str | Path) -> ak.Array:
+    """Return the hard process of generated events, selected or not, with their flags."""
+    return _read(path, "Generated")
+
+
+def metadata(path: str | Path) -> dict:
+    """Return the metadata record of a sample: process, settings, seed, versions, counts, cross-section."""
+    with _opened(path) as file:
+        try:
+            return json.loads(str(file["metadata"]))
+        except (KeyError, ValueError) as error:
+            raise InputError(f"{path}: has no metadata record, so it is not an event sample of this book") from error
