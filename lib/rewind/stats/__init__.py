@@ -1,0 +1,28 @@
+"""What every chapter's verdict uses: calibration, distances between samples, bootstrap errors."""
+
+from rewind.stats.bootstrap import Estimate, bootstrap, effective_sample_size, quantile, width68
+from rewind.stats.calibration import coverage, rank_uniformity, sbc_ranks, tarp
+from rewind.stats.distances import (
+    c2st,
+    energy_distance,
+    mmd,
+    triangular_discriminator,
+    wasserstein1,
+)
+
+__all__ = [
+    "Estimate",
+    "bootstrap",
+    "c2st",
+    "coverage",
+    "effective_sample_size",
+    "energy_distance",
+    "mmd",
+    "quantile",
+    "rank_uniformity",
+    "sbc_ranks",
+    "tarp",
+    "triangular_discriminator",
+    "wasserstein1",
+    "width68",
+]

@@ -1,0 +1,95 @@
+"""Weighted estimates and their bootstrap errors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from rewind.errors import InputError
+
+__all__ = ["Estimate", "as_samples", "as_weights", "bootstrap", "effective_sample_size", "quantile", "width68"]
+
+
+class Estimate(NamedTuple):
+    """Hold a value and its standard error."""
+
+    value: float
+    error: float
+
+
+def as_samples(values, name: str = "samples") -> np.ndarray:
+    """Return ``values`` (array or tensor) as float64; raise InputError where it is empty or not finite."""
+    if isinstance(values, torch.Tensor):
+        values = values.detach().cpu().numpy()
+    values = np.asarray(values, dtype=np.float64)
+    if values.size == 0:
+        raise InputError(f"{name}: empty; at least one entry is needed")
+    if not np.isfinite(values).all():
+        raise InputError(f"{name}: {np.count_nonzero(~np.isfinite(values))} entries are not finite; remove them")
+    return values
+
+
+def as_weights(weights, n: int, name: str = "weights") -> np.ndarray:
+    """Return ``n`` weights that sum to 1, equal where ``weights`` is None; single weights may be negative."""
+    if weights is None:
+        return np.full(n, 1.0 / n)
+    weights = as_samples(weights, name)
+    if weights.shape != (n,):
+        raise InputError(f"{name}: shape {weights.shape}, but there are {n} samples")
+    if weights.sum() <= 0:
+        raise InputError(f"{name}: the sum is {weights.sum():g}; it must be positive")
+    return weights / weights.sum()
+
+
+def effective_sample_size(weights) -> float:
+    """Return (Σw)² / Σw²."""
+    weights = as_samples(weights, "weights")
+    return float(weights.sum() ** 2 / (weights**2).sum())
+
+
+def quantile(samples, levels, weights=None) -> np.ndarray:
+    """Return weighted quantiles of one-dimensional ``samples``; weights must not be negative."""
+    samples = as_samples(samples)
+    weights = as_weights(weights, len(samples))
+    if (weights < 0).any():
+        raise InputError("weights: quantiles need weights that are not negative")
+    return np.quantile(samples, levels, weights=weights, method="inverted_cdf")
+
+
+def width68(samples, weights=None) -> float:
+    """Return the full width between the 16 % and 84 % quantiles."""
+    low, high = quantile(samples, [0.16, 0.84], weights)
+    return float(high - low)
+
+
+def bootstrap(
+    statistic: Callable[..., float],
+    *samples,
+    rng: np.random.Generator,
+    n_replicas: int = 200,
+    weights: Sequence | None = None,
+) -> Estimate:
+    """Return ``statistic(*samples)`` with the standard deviation over resampled events as its error.
+
+    Every array is resampled along its first axis on its own, with its weights where ``weights`` gives one entry (or
+    None) an array; ``statistic`` is then called with ``weights=[…]``.
+    """
+    samples = [as_samples(values, f"samples {i}") for i, values in enumerate(samples)]
+    if weights is not None:
+        weights = [None if w is None else as_samples(w, "weights") for w in weights]
+
+    def evaluate(chosen):
+        arrays = [values[index] for values, index in zip(samples, chosen, strict=True)]
+        if weights is None:
+            return statistic(*arrays)
+        taken = [None if w is None else w[index] for w, index in zip(weights, chosen, strict=True)]
+        return statistic(*arrays, weights=taken)
+
+    replicas = [
+        evaluate([rng.integers(len(values), size=len(values)) for values in samples]) for _ in range(n_replicas)
+    ]
+    value = evaluate([slice(None)] * len(samples))
+    return Estimate(float(value), float(np.std(replicas, ddof=1)))

@@ -1,0 +1,115 @@
+"""Is a posterior calibrated? Ranks, intervals and random regions against the truth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from rewind.errors import InputError
+from rewind.stats.bootstrap import as_samples
+
+__all__ = ["Coverage", "RankTest", "Tarp", "coverage", "rank_uniformity", "sbc_ranks", "tarp"]
+
+
+def _posterior(samples, truth) -> tuple[np.ndarray, np.ndarray]:
+    samples, truth = as_samples(samples, "posterior samples"), as_samples(truth, "truth")
+    if samples.ndim != 3 or truth.shape != (samples.shape[0], samples.shape[2]):
+        raise InputError(
+            f"posterior samples {samples.shape} and truth {truth.shape}: expected (N, L, D) and (N, D)"
+        )
+    return samples, truth
+
+
+def sbc_ranks(samples, truth, rng: np.random.Generator) -> np.ndarray:
+    """Return the rank of each true value among its ``L`` posterior samples, ``(N, D)`` integers in 0 … L.
+
+    Uniform for a calibrated posterior (1804.06788). Ties are broken at random.
+    """
+    samples, truth = _posterior(samples, truth)
+    below = (samples < truth[:, None]).sum(1)
+    ties = (samples == truth[:, None]).sum(1)
+    return below + rng.integers(ties + 1)
+
+
+@dataclass(frozen=True)
+class RankTest:
+    """Hold for each dimension the p-value (χ² in equal bins) and the largest deviation of the rank distribution."""
+
+    p_value: np.ndarray
+    max_deviation: np.ndarray
+
+
+def rank_uniformity(ranks, n_samples: int, *, bins: int = 20) -> RankTest:
+    """Test ranks ``(N, D)`` in 0 … ``n_samples`` for uniformity.
+
+    The effect size is the largest distance between the empirical distribution function of the ranks and that of
+    the discrete uniform distribution; its 95 % point for a calibrated posterior is about 1.36/√N.
+    """
+    ranks = as_samples(ranks, "ranks").astype(np.int64)
+    if ranks.min() < 0 or ranks.max() > n_samples:
+        raise InputError(f"ranks between {ranks.min()} and {ranks.max()}: expected 0 to {n_samples}")
+    counts = np.stack([np.bincount(column, minlength=n_samples + 1) for column in ranks.T], axis=1)
+    expected = np.arange(1, n_samples + 2) / (n_samples + 1)
+    deviation = np.abs(counts.cumsum(0) / len(ranks) - expected[:, None]).max(0)
+    edges = np.linspace(0, n_samples + 1, min(bins, n_samples + 1) + 1).round().astype(int)
+    binned = np.add.reduceat(counts, edges[:-1], axis=0)
+    mean = len(ranks) * np.diff(edges)[:, None] / (n_samples + 1)
+    chi2 = ((binned - mean) ** 2 / mean).sum(0)
+    return RankTest(stats.chi2.sf(chi2, len(edges) - 2), deviation)
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """Hold nominal ``levels`` and, by level and dimension, the measured ``coverage`` and its binomial ``error``."""
+
+    levels: np.ndarray
+    coverage: np.ndarray
+    error: np.ndarray
+
+
+def coverage(samples, truth, levels=(0.68, 0.95)) -> Coverage:
+    """Return how often the central interval of each level holds the truth."""
+    samples, truth = _posterior(samples, truth)
+    levels = np.asarray(levels, dtype=float)
+    tails = np.concatenate([(1 - levels) / 2, (1 + levels) / 2])
+    # of L exchangeable draws the k-th smallest has expected probability k/(L + 1) below it
+    bounds = np.quantile(samples, tails, axis=1, method="weibull")
+    low, high = np.split(bounds, 2)
+    inside = ((low <= truth) & (truth <= high)).mean(1)
+    return Coverage(levels, inside, np.sqrt(inside * (1 - inside) / len(truth)))
+
+
+@dataclass(frozen=True)
+class Tarp:
+    """Hold expected coverage against credibility ``levels``, its bootstrap ``error`` and the worst deviation."""
+
+    levels: np.ndarray
+    coverage: np.ndarray
+    error: np.ndarray
+    max_deviation: float
+
+
+def tarp(samples, truth, rng: np.random.Generator, *, n_levels: int = 50, n_replicas: int = 100) -> Tarp:
+    """Test coverage with random points (2302.03026): regions are balls about a random reference.
+
+    Dimensions are standardised by the spread of the truth. The reference of each event is the truth of another one
+    that is drawn at random, so it does not know its own event's posterior.
+    """
+    samples, truth = _posterior(samples, truth)
+    scale = truth.std(0) + 1e-300
+    shift = rng.integers(1, len(truth), size=len(truth))
+    reference = truth[(np.arange(len(truth)) + shift) % len(truth)]
+    distance = np.linalg.norm((samples - reference[:, None]) / scale, axis=2)
+    true_distance = np.linalg.norm((truth - reference) / scale, axis=1)
+    n_below = (distance < true_distance[:, None]).sum(1)
+    credibility = (n_below + rng.random(len(truth))) / (samples.shape[1] + 1)
+    levels = np.linspace(0, 1, n_levels + 1)
+
+    def empirical(values):
+        return np.searchsorted(np.sort(values), levels, side="right") / len(values)
+
+    replicas = [empirical(rng.choice(credibility, len(credibility))) for _ in range(n_replicas)]
+    measured = empirical(credibility)
+    return Tarp(levels, measured, np.std(replicas, axis=0, ddof=1), float(np.abs(measured - levels).max()))

@@ -1,0 +1,103 @@
+"""Distances between two samples, with weights where they make sense; errors by bootstrap."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+from scipy.spatial.distance import cdist
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import StratifiedKFold, cross_val_predict
+from sklearn.neural_network import MLPClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from rewind.errors import InputError
+from rewind.stats.bootstrap import as_samples, as_weights
+
+__all__ = ["C2ST", "c2st", "energy_distance", "mmd", "triangular_discriminator", "wasserstein1"]
+
+
+def _pair(p, q) -> tuple[np.ndarray, np.ndarray]:
+    p, q = as_samples(p, "first sample"), as_samples(q, "second sample")
+    if p.shape[1:] != q.shape[1:]:
+        raise InputError(f"samples of shapes {p.shape} and {q.shape}: the features must agree")
+    return p, q
+
+
+def _two(weights):
+    return (None, None) if weights is None else weights
+
+
+def wasserstein1(p, q, weights=None) -> float:
+    """Return the Wasserstein-1 distance of two one-dimensional samples; ``weights`` is a pair, not negative."""
+    p, q = _pair(p, q)
+    p_weights, q_weights = _two(weights)
+    return float(stats.wasserstein_distance(p, q, p_weights, q_weights))
+
+
+def energy_distance(p, q, weights=None) -> float:
+    """Return 2 E|X − Y| − E|X − X'| − E|Y − Y'| of samples ``(n,)`` or ``(n, d)`` (Euclidean; not its root)."""
+    p, q = (values.reshape(len(values), -1) for values in _pair(p, q))
+    w, v = (as_weights(given, len(values)) for given, values in zip(_two(weights), (p, q), strict=True))
+    return float(2 * w @ cdist(p, q) @ v - w @ cdist(p, p) @ w - v @ cdist(q, q) @ v)
+
+
+def mmd(p, q, *, bandwidths=(0.1, 0.3, 1.0, 3.0), weights=None) -> float:
+    """Return the squared maximum mean discrepancy with a sum of Gaussian kernels (unbiased estimator).
+
+    Kernels are exp(−|x − y|²/2h²) with widths h in units of the features, which the caller standardises. Pairs of a
+    point with itself are left out, so that the value may be negative.
+    """
+    p, q = (values.reshape(len(values), -1) for values in _pair(p, q))
+    w, v = (as_weights(given, len(values)) for given, values in zip(_two(weights), (p, q), strict=True))
+
+    def kernel(a, b):
+        squared = cdist(a, b, "sqeuclidean")
+        return sum(np.exp(-squared / (2 * h * h)) for h in bandwidths)
+
+    def within(values, weight):
+        return (weight @ kernel(values, values) @ weight - len(bandwidths) * weight @ weight) / (
+            1 - weight @ weight
+        )
+
+    return float(within(p, w) + within(q, v) - 2 * w @ kernel(p, q) @ v)
+
+
+def triangular_discriminator(p_counts, q_counts) -> float:
+    """Return ½ Σ (p − q)²/(p + q) of two histograms, each normalised to 1: 0 if equal, 1 if disjoint."""
+    p, q = _pair(p_counts, q_counts)
+    p, q = p / p.sum(), q / q.sum()
+    total = p + q
+    return float(0.5 * np.sum(np.divide((p - q) ** 2, total, out=np.zeros_like(total), where=total > 0)))
+
+
+@dataclass(frozen=True)
+class C2ST:
+    """Hold a classifier's cross-validated accuracy with its binomial error, and its AUC."""
+
+    accuracy: float
+    error: float
+    auc: float
+
+
+def c2st(p, q, *, seed: int, folds: int = 5, hidden=(64, 64), max_iter: int = 60) -> C2ST:
+    """Return the classifier two-sample test (1610.06545) of samples ``(n, d)`` of equal length.
+
+    A neural network, standardised on its training folds, tells the samples apart on held-out folds: accuracy ½ means
+    that it can't. The features are the caller's choice and decide what can be seen.
+    """
+    p, q = _pair(p, q)
+    if len(p) != len(q):
+        raise InputError(f"samples of {len(p)} and {len(q)} entries: c2st needs equal numbers")
+    features = np.concatenate([p, q]).reshape(len(p) + len(q), -1)
+    label = np.repeat([0, 1], len(p))
+    network = MLPClassifier(hidden, max_iter=max_iter, early_stopping=True, random_state=seed)
+    split = StratifiedKFold(folds, shuffle=True, random_state=seed)
+    score = cross_val_predict(
+        make_pipeline(StandardScaler(), network), features, label, cv=split, method="predict_proba"
+    )[:, 1]
+    accuracy = float(((score > 0.5) == label).mean())
+    error = float(np.sqrt(accuracy * (1 - accuracy) / len(label)))
+    return C2ST(accuracy, error, float(roc_auc_score(label, score)))
