@@ -1,7 +1,21 @@
 """The forward chain: from Pythia's hard process to the detector, and event samples on disk."""
 
 from rewind.events.processes import PROCESSES, VARIANTS, Process, Selection
+from rewind.events.samples import load, sample
 from rewind.events.simulation import simulate
-from rewind.events.store import load, load_generated, metadata
+from rewind.events.store import load_generated, metadata, summary
+from rewind.events.tensors import to_tensors
 
-__all__ = ["PROCESSES", "VARIANTS", "Process", "Selection", "load", "load_generated", "metadata", "simulate"]
+__all__ = [
+    "PROCESSES",
+    "VARIANTS",
+    "Process",
+    "Selection",
+    "load",
+    "load_generated",
+    "metadata",
+    "sample",
+    "simulate",
+    "summary",
+    "to_tensors",
+]

@@ -128,8 +128,12 @@ def make_chunk(request: Request, index: int) -> Chunk:
             )
         rng = np.random.default_rng([request.seed, index, channel, 1])
         part = reconstruct(batch, request.selection, rng, keep_constituents=request.keep_constituents)
-        number = index * CHUNK_EVENTS + channel * n_events + np.arange(1, n_events + 1)
-        parts.append(ak.with_field(part, number.astype(np.uint64), "event"))
+        part["run"] = np.full(n_events, 1, np.uint32)
+        part["luminosityBlock"] = np.full(n_events, index + 1, np.uint32)
+        part["event"] = (
+            index * CHUNK_EVENTS + channel * n_events + np.arange(1, n_events + 1, dtype=np.uint64)
+        )
+        parts.append(part)
         cross_sections.append(sigma)
 
     events = ak.concatenate(parts)

@@ -14,7 +14,17 @@ import uproot
 
 from rewind.errors import InputError
 
-__all__ = ["COLLECTIONS", "RECORDS", "SCALARS", "load", "load_generated", "metadata", "replacing", "write"]
+__all__ = [
+    "COLLECTIONS",
+    "RECORDS",
+    "SCALARS",
+    "load",
+    "load_generated",
+    "metadata",
+    "replacing",
+    "summary",
+    "write",
+]
 
 _OBJECT = {"pt": "f4", "eta": "f4", "phi": "f4", "mass": "f4"}
 _LHE = {
@@ -44,10 +54,11 @@ RECORDS = {
     "GenMET": _TRANSVERSE,
     "Generator": {"id1": "i4", "id2": "i4", "x1": "f8", "x2": "f8", "scalePDF": "f8"},
 }
-SCALARS = {"event": "u8", "genWeight": "f8", "pass_particle": "?", "pass_detector": "?"}
+_FLAGS = {"event": "u8", "genWeight": "f8", "pass_particle": "?", "pass_detector": "?"}
+SCALARS = {"run": "u4", "luminosityBlock": "u4"} | _FLAGS
 
 _COMPACT = _LHE | {name: "f4" for name in ("px", "py", "pz", "energy")}
-GENERATED = ({"LHEPart": _COMPACT}, {"Generator": RECORDS["Generator"]}, SCALARS)
+GENERATED = ({"LHEPart": _COMPACT}, {"Generator": RECORDS["Generator"]}, _FLAGS)
 _TREES = {"Events": (COLLECTIONS, RECORDS, SCALARS), "Generated": GENERATED}
 _BASKET_EVENTS = 4_000
 
@@ -176,13 +187,7 @@ def _require_finite(path, name, values) -> None:
 
 
 def load(path: str | Path) -> ak.Array:
-    """Return the events of a sample as records with one field a collection.
-
-    ``Jet, Lepton, GenJet, GenLepton`` (pt, eta, phi, mass, …), ``MET, GenMET``, ``GenPart``, ``LHEPart``,
-    ``Generator``, ``event, genWeight, pass_particle, pass_detector``, and ``JetConstituent,
-    GenJetConstituent`` where they were kept; GeV. Raises InputError for a file that is missing, damaged, of
-    another kind, lacks a branch or holds numbers that are not finite.
-    """
+    """Return the events of one of this book's ROOT files; see :func:`rewind.events.load`."""
     return _read(path, "Events")
 
 
@@ -198,3 +203,21 @@ def metadata(path: str | Path) -> dict:
             return json.loads(str(file["metadata"]))
         except (KeyError, ValueError) as error:
             raise InputError(f"{path}: has no metadata record, so it is not an event sample of this book") from error
+
+
+def summary(path: str | Path) -> str:
+    """Return a few lines on what a sample holds, for ``rewind info``."""
+    about, events = metadata(path), load(path)
+    generated = about["n_generated"]
+    sigma = about["cross_section"]
+    lines = [
+        f"{path}: {about['title']}",
+        f"process {about['process']}, variant {about['variant']}, seed {about['seed']}",
+        f"{len(events)} events stored of {generated} generated: {about['n_pass_detector']} pass the detector-level "
+        f"selection, {about['n_pass_particle']} the particle-level one",
+        f"cross-section {sigma['value']:.4g} ± {sigma['error']:.2g} {sigma['unit']} (before selection)",
+        "selection: " + ", ".join(f"{name} {value}" for name, value in about["selection"].items()),
+        "versions: " + ", ".join(f"{name} {value}" for name, value in about["versions"].items()),
+    ]
+    lines += [f"  {name}: {', '.join(events[name].fields) or events[name].type.content}" for name in events.fields]
+    return "\n".join(lines)

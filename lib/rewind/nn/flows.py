@@ -4,60 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import lightning
 import normflows as nf
 import torch
 from torch import Tensor, nn
 
 from rewind.errors import InputError
+from rewind.nn.preprocessing import Chart, Standardize
+from rewind.nn.training import Trainable
 
-__all__ = ["Chart", "ConditionalFlow", "Standardize", "coupling_spline_flow", "spline_flow"]
+__all__ = ["ConditionalFlow", "coupling_spline_flow", "spline_flow"]
 
-
-class Standardize(nn.Module):
-    """Shift and scale features to mean 0 and standard deviation 1, with the constants in buffers."""
-
-    def __init__(self, features: int):
-        super().__init__()
-        self.register_buffer("mean", torch.zeros(features))
-        self.register_buffer("scale", torch.ones(features))
-
-    def fit(self, values: Tensor) -> Standardize:
-        """Take the constants from ``values`` ``(n, features)``; constant features keep scale 1."""
-        if not torch.isfinite(values).all():
-            raise InputError("training features are not finite: remove NaN and infinities first")
-        self.mean.copy_(values.mean(0))
-        spread = values.std(0)
-        self.scale.copy_(torch.where(spread > 0, spread, torch.ones_like(spread)))
-        return self
-
-    def forward(self, values: Tensor) -> Tensor:
-        """Return standardised ``values``."""
-        return (values - self.mean) / self.scale
-
-    def inverse(self, values: Tensor) -> Tensor:
-        """Return ``values`` in their own units."""
-        return values * self.scale + self.mean
-
-    def log_det(self) -> Tensor:
-        """Return log |∂ standardised/∂ value|."""
-        return -self.scale.log().sum()
-
-
-class Chart(nn.Module):
-    """Map a target to coordinates in which its density is simple; this one changes nothing.
-
-    A chart may depend on the event. It is a bijection: ``inverse`` undoes ``forward``, and ``forward`` returns
-    the coordinates ``(n, d)`` and log |∂ coordinates/∂ target| ``(n,)``.
-    """
-
-    def forward(self, target: Tensor, event: Tensor) -> tuple[Tensor, Tensor]:
-        """Return coordinates and log-Jacobian."""
-        return target, torch.zeros_like(target[:, 0])
-
-    def inverse(self, coordinates: Tensor, event: Tensor) -> Tensor:
-        """Return targets."""
-        return coordinates
+_ROWS_AT_ONCE = 100_000
 
 
 def _with_permutations(splines: Sequence[nf.flows.Flow], features: int) -> nf.ConditionalNormalizingFlow:
@@ -124,7 +81,7 @@ def coupling_spline_flow(
     )
 
 
-class ConditionalFlow(lightning.LightningModule):
+class ConditionalFlow(Trainable):
     """Model p(target | event): encoder, chart, standardisation and flow in one trainable density.
 
     ``encoder`` turns an event into ``(n, context)`` numbers; the event may be whatever it accepts, the default
@@ -161,19 +118,13 @@ class ConditionalFlow(lightning.LightningModule):
 
     @torch.no_grad()
     def sample(self, event: Tensor, n: int = 1) -> Tensor:
-        """Return ``n`` draws for each event, ``(len(event), n, features)``."""
+        """Return ``n`` draws for each event, ``(len(event), n, features)``; they follow torch's global seed."""
         context = self.encoder(event).repeat_interleave(n, dim=0)
-        inner, _ = self.flow.sample(len(context), context=context)
-        coordinates = self.target_scale.inverse(inner)
+        inner = [self.flow.sample(len(part), context=part)[0] for part in context.split(_ROWS_AT_ONCE)]
+        coordinates = self.target_scale.inverse(torch.cat(inner))
         target = self.chart.inverse(coordinates, event.repeat_interleave(n, dim=0))
         return target.reshape(len(event), n, -1)
 
-    def training_step(self, batch, _index):
-        """Return the negative mean log-likelihood."""
-        loss = -self.log_prob(*batch).mean()
-        self.log("train_loss", loss, on_step=False, on_epoch=True)
-        return loss
-
-    def validation_step(self, batch, _index):
-        """Log the validation loss."""
-        self.log("validation_loss", -self.log_prob(*batch).mean(), batch_size=len(batch[0]))
+    def loss(self, batch) -> Tensor:
+        """Return the negative mean log-likelihood of (target, event)."""
+        return -self.log_prob(*batch).mean()

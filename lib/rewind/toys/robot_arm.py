@@ -11,27 +11,32 @@ import math
 from functools import partial
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from rewind.errors import InputError
-from rewind.nn.flows import Chart
+from rewind.nn.flows import ConditionalFlow, spline_flow
+from rewind.nn.preprocessing import Chart
 
 __all__ = [
     "LENGTHS",
     "FoldChart",
+    "HandFeatures",
     "ResidualChart",
     "forward",
     "joints",
+    "posterior_flow",
     "sample_abc",
     "sample_posterior",
     "sample_prior",
+    "simulate",
 ]
 
 LENGTHS = torch.tensor([0.5, 0.5, 1.0])
 RAIL_WIDTH, ANGLE_WIDTH = 0.25, 0.5
 
 _PROPOSALS = 200_000
-_HOPELESS = 20_000_000
+_TRIAL = 20_000_000
+_SHORTEST_FOLDED_LEVER = 0.01
 
 
 def _lengths(like: Tensor) -> Tensor:
@@ -56,12 +61,22 @@ def sample_prior(n: int, generator: torch.Generator) -> Tensor:
     return torch.randn(n, 4, generator=generator) * torch.tensor([RAIL_WIDTH, *[ANGLE_WIDTH] * 3])
 
 
+def simulate(n: int, generator: torch.Generator, *, noise: float) -> tuple[Tensor, Tensor]:
+    """Return ``n`` arms from the prior and their measured hands."""
+    x = sample_prior(n, generator)
+    return x, forward(x) + noise * torch.randn(n, 2, generator=generator)
+
+
 def sample_posterior(y: Tensor, n: int, generator: torch.Generator, noise: float = 0.0) -> Tensor:
     """Return ``n`` exact draws ``(n, 4)`` of the arm given its hand at ``y`` ``(2,)``.
 
     With ``noise`` the hand is measured with a Gaussian error of that width in each coordinate; without, the draws
     lie on the surface g(x) = y with the density prior/√det(J Jᵀ) of the co-area formula. Raises InputError for a
-    position out of reach, or so unlikely that no draw is found.
+    position out of reach, or so unlikely that the draws would take minutes.
+
+    The draws are independent, by rejection with a bounded weight. One exception: without noise, where a straight
+    arm that is folded back on itself reaches y1 (y1 = 0, ±1), the weight is cut off within levers of 0.01 about it;
+    the prior there leaves a share below 10⁻⁸ of the posterior.
     """
     y = torch.as_tensor(y, dtype=torch.float64)
     if y.shape != (2,) or not torch.isfinite(y).all():
@@ -74,11 +89,15 @@ def sample_posterior(y: Tensor, n: int, generator: torch.Generator, noise: float
         accepted.append(propose(generator))
         n_accepted += len(accepted[-1])
         n_proposed += _PROPOSALS
-        if n_proposed >= _HOPELESS and n_accepted == 0:
-            raise InputError(
-                f"hand position {y.tolist()}: none of {n_proposed:,} arms reaches it; choose a likelier one"
-            )
+        _give_up_if_hopeless(y, n, n_accepted, n_proposed)
     return torch.cat(accepted)[:n].to(torch.get_default_dtype())
+
+
+def _give_up_if_hopeless(y: Tensor, n: int, n_accepted: int, n_proposed: int) -> None:
+    if n_proposed >= _TRIAL and n_accepted * 10 * _TRIAL < n * n_proposed:
+        raise InputError(
+            f"hand position {y.tolist()}: {n_accepted} of {n_proposed:,} proposed arms fit; choose a likelier one"
+        )
 
 
 def _log_normal(x: Tensor, width: float) -> Tensor:
@@ -109,14 +128,12 @@ def _surface_proposal(y: Tensor):
 
     Solving y1 for θ_k costs the Jacobian l_k |sin θ_k|, which vanishes where that link lies along the first axis.
     At each point of the surface only the chart with the largest Jacobian counts, and that one is bounded from below
-    unless the arm may lie straight, so that rejection is exact.
+    unless the arm may lie straight, so that the weight prior/Jacobian is bounded too and rejection is exact.
     """
     lengths = _lengths(y)
-    if y[0].abs() > lengths.sum():
-        raise InputError(f"hand position {y.tolist()}: |y1| exceeds the arm's length {lengths.sum():g}")
+    if y[0].abs() >= lengths.sum():
+        raise InputError(f"hand position {y.tolist()}: out of reach, |y1| must be below {lengths.sum():g}")
     shortest = _longest_lever_at_least(y[0], lengths)
-    if shortest < 1e-3:
-        raise InputError(f"hand position {y.tolist()}: a straight arm reaches it; move it, or add noise")
     steps = torch.arange(1.0, 4.0).to(y)
     covariance = ANGLE_WIDTH**2 * torch.minimum(steps[:, None], steps)
     precision = torch.linalg.inv(covariance)
@@ -154,33 +171,32 @@ def _surface_proposal(y: Tensor):
 def _longest_lever_at_least(y1: Tensor, lengths: Tensor) -> Tensor:
     """Return a lower bound on max l_k |sin θ_k| over all arms with Σ l cos θ = y1.
 
-    Levers of at most s move the hand by at most Σ (l − √(l² − s²)) from where it is with a straight arm.
+    Levers of at most s move the hand by at most Σ (l − √(l² − s²)) from where it is with a straight arm. Arms folded
+    back on themselves, which the prior all but excludes, count from ``_SHORTEST_FOLDED_LEVER`` on.
     """
-    signs = torch.cartesian_prod(*[torch.tensor([-1.0, 1.0], dtype=y1.dtype)] * 3)
-    distance = (signs @ lengths - y1).abs().min()
-    low, high = torch.zeros_like(y1), lengths.min()
-    for _ in range(60):
-        middle = (low + high) / 2
-        too_short = (lengths - (lengths**2 - middle**2).sqrt()).sum() < distance
-        low, high = torch.where(too_short, middle, low), torch.where(too_short, high, middle)
-    return low
+    signs = torch.cartesian_prod(*[torch.tensor([1.0, -1.0], dtype=y1.dtype)] * 3)
+    lever = torch.linspace(0, 1, 100_001, dtype=y1.dtype) ** 2 * lengths.min()
+    shift = (lengths - (lengths**2 - lever[:, None] ** 2).sqrt()).sum(1)
+    shortest = lever[(torch.searchsorted(shift, (signs @ lengths - y1).abs()) - 1).clip(0)]
+    return torch.minimum(shortest[0], shortest[1:].min().clip(_SHORTEST_FOLDED_LEVER))
 
 
 def sample_abc(
     y: Tensor, n: int, generator: torch.Generator, tolerance: float, noise: float = 0.0
 ) -> tuple[Tensor, int]:
-    """Return ``n`` arms whose simulated hands fall within ``tolerance`` of ``y``, and the simulations it took."""
+    """Return ``n`` arms whose simulated hands fall within ``tolerance`` of ``y``, and the simulations it took.
+
+    Approximate Bayesian computation by rejection. Raises InputError where next to no simulation comes so close.
+    """
+    if tolerance <= 0 or n < 1:
+        raise InputError(f"n = {n}, tolerance = {tolerance}: n must be at least 1 and the tolerance positive")
     accepted, n_accepted, n_simulated = [], 0, 0
     while n_accepted < n:
-        x = sample_prior(_PROPOSALS, generator)
-        hand = forward(x) + noise * torch.randn(_PROPOSALS, 2, generator=generator)
+        x, hand = simulate(_PROPOSALS, generator, noise=noise)
         accepted.append(x[(hand - y).norm(dim=-1) < tolerance])
         n_accepted += len(accepted[-1])
         n_simulated += _PROPOSALS
-        if n_simulated >= _HOPELESS and n_accepted == 0:
-            raise InputError(
-                f"hand position {list(map(float, y))}: no simulation of {n_simulated:,} falls within {tolerance}"
-            )
+        _give_up_if_hopeless(y, n, n_accepted, n_simulated)
     return torch.cat(accepted)[:n], n_simulated
 
 
@@ -205,40 +221,68 @@ class ResidualChart(Chart):
         return torch.cat([height[:, None], angles], 1)
 
 
-class FoldChart(ResidualChart):
-    """Unfold the two solutions for the last link as well, given the first two.
+def _positive_part(value: Tensor, softness: float) -> Tensor:
+    """Return a smooth version of max(value, 0), equal to ``softness`` at 0."""
+    return (value + (value**2 + 4 * softness**2).sqrt()) / 2
 
-    With θ1, θ2 and the hand's y1 the last link can point up or down, at θ3 = ±θ*, where cos θ* = y1 − Σ l cos θ over
-    the first two. The coordinate for x4 is q = [asinh((θ3 − θ*)/δ) + asinh((θ3 + θ*)/δ)] / (2 A), with δ the
-    width σ/sin θ* of a solution (σ^½ where they merge): it stretches both solutions to a like width about ±1.
+
+class HandFeatures(nn.Module):
+    """Encode a hand position as (y1, y2, log of the slack 2 − y1): near full reach the posterior changes fast."""
+
+    def __init__(self, noise: float):
+        super().__init__()
+        self.noise = noise
+
+    def forward(self, event: Tensor) -> Tensor:
+        """Return ``(n, 3)`` features of order one."""
+        slack = _positive_part(LENGTHS.sum() - event[:, 0], self.noise)
+        return torch.stack([2 * event[:, 0] - 3, event[:, 1], slack.log() / 2 + 1], 1)
+
+
+class FoldChart(ResidualChart):
+    """Unfold the two solutions for the last link as well, and scale the first two angles by the slack.
+
+    With θ1, θ2 and the hand's y1 the last link points up or down, θ3 = ±θ*, where 1 − cos θ* is what the first two
+    links leave of the slack 2 − y1. The coordinate for x4 is q = [asinh((θ3 − θ*)/δ) + asinh((θ3 + θ*)/δ)]/(2A)
+    with δ = σ/sin θ*: it stretches both solutions to a like width near ±1, and joins them where they merge.
     """
 
+    def _slack_scale(self, event: Tensor) -> Tensor:
+        slack = _positive_part(LENGTHS.sum() - event[:, 0], self.noise)
+        return (slack / (1 + slack)).sqrt()
+
     def _fold(self, angles: Tensor, event: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        theta = angles[:, :2].cumsum(1)
-        cosine = event[:, 0] - theta.cos() @ _lengths(theta)[:2]
-        solution = cosine.clip(-1.0, 1.0).arccos()
-        width = self.noise / (solution.sin() ** 2 + self.noise).sqrt()
+        theta = angles.cumsum(1)
+        versine = 1 - event[:, 0] + theta.cos() @ _lengths(theta)[:2]
+        half = (_positive_part(versine, self.noise) / 2).clip(max=1.0).sqrt()
+        solution = 2 * half.arcsin()
+        width = self.noise / (solution.sin() ** 2 + self.noise**2).sqrt()
         stretch = (1 + torch.asinh(2 * solution / width) ** 2 / 4).sqrt()
         return solution, width, stretch
 
     def forward(self, target: Tensor, event: Tensor) -> tuple[Tensor, Tensor]:
         """Return coordinates and log-Jacobian."""
         coordinates, log_det = super().forward(target, event)
-        solution, width, stretch = self._fold(coordinates, event)
+        angles, residual, scale = coordinates[:, :2], coordinates[:, 3], self._slack_scale(event)
+        solution, width, stretch = self._fold(angles, event)
         theta3 = coordinates[:, :3].sum(1)
         below, above = (theta3 - solution) / width, (theta3 + solution) / width
         unfolded = (torch.asinh(below) + torch.asinh(above)) / (2 * stretch)
         slope = ((1 + below**2) ** -0.5 + (1 + above**2) ** -0.5) / (2 * stretch * width)
-        out = torch.stack([coordinates[:, 0], coordinates[:, 1], unfolded, coordinates[:, 3]], 1)
-        return out, log_det + slope.log()
+        out = torch.cat([angles / scale[:, None], unfolded[:, None], residual[:, None]], 1)
+        return out, log_det + slope.log() - 2 * scale.log()
 
     def inverse(self, coordinates: Tensor, event: Tensor) -> Tensor:
-        """Return arms; sinh of a sum of two asinh leaves a quadratic equation for θ3²."""
-        solution, width, stretch = self._fold(coordinates, event)
-        total = 2 * stretch * coordinates[:, 2]
-        # (below, above) = (t − s, t + s): cosh(total) = √((1+below²)(1+above²)) + below·above
-        half = torch.sinh(total / 2).double()
-        ratio = (solution / width).double()
-        theta3 = width * (half * (1 + ratio**2 / (1 + half**2)).sqrt()).to(width)
-        last = theta3 - coordinates[:, :2].sum(1)
-        return super().inverse(torch.stack([coordinates[:, 0], coordinates[:, 1], last, coordinates[:, 3]], 1), event)
+        """Return arms; with h = sinh of half the sum of both asinh, θ3 = δ h √(1 + (θ*/δ)²/(1 + h²))."""
+        angles = coordinates[:, :2] * self._slack_scale(event)[:, None]
+        solution, width, stretch = self._fold(angles, event)
+        half_sum = torch.sinh(stretch * coordinates[:, 2])
+        theta3 = width * half_sum * (1 + (solution / width) ** 2 / (1 + half_sum**2)).sqrt()
+        last = theta3 - angles.sum(1)
+        return super().inverse(torch.cat([angles, last[:, None], coordinates[:, 3:]], 1), event)
+
+
+def posterior_flow(*, noise: float, layers: int = 2, bins: int = 16, hidden: int = 96) -> ConditionalFlow:
+    """Build an untrained model of p(arm | hand) in unfolded coordinates."""
+    flow = spline_flow(4, 3, layers=layers, bins=bins, hidden=hidden)
+    return ConditionalFlow(flow, 4, 3, encoder=HandFeatures(noise), chart=FoldChart(noise))

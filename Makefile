@@ -1,0 +1,38 @@
+# Everything runs inside .venv, which `make` builds from constraints.txt.
+PYTHON ?= $(firstword $(foreach p,python3.13 python3.12 python3.11 python3,$(shell command -v $(p) 2>/dev/null)))
+BIN    := .venv/bin
+READY  := .venv/.ready
+
+.PHONY: help book test lab lint run build clean
+.DEFAULT_GOAL := help
+
+help:  ## list the commands
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 8
+
+$(READY): pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "no Python found: install Python 3.11, 3.12 or 3.13"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
+		{ echo "$(PYTHON) is not Python 3.11 to 3.13: call make PYTHON=/path/to/python3.12"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[book,test]'
+	@touch $@
+
+book: $(READY)  ## run every chapter (quick profile) and render the book
+	$(BIN)/rewind run
+	$(BIN)/rewind build
+
+test: lint  ## lint, unit tests, notebooks, strict book build
+	$(BIN)/rewind run
+	$(BIN)/rewind build --strict
+	$(BIN)/python -m pytest -q --durations=10
+	$(BIN)/python -m pytest -q --nbval-lax --nbval-cell-timeout=300 -p no:cacheprovider notebooks
+
+lint: $(READY)  ## ruff on library, tests and notebooks
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+lab: $(READY)  ## JupyterLab on the chapters
+	$(BIN)/jupyter lab --notebook-dir=.
+
+clean:  ## remove what make made, but for .venv and simulated samples
+	rm -rf _run _build

@@ -1,0 +1,205 @@
+"""Run the chapters with papermill and render the book."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import nbformat
+import papermill
+import yaml
+
+from rewind.errors import InputError
+
+__all__ = ["PROFILES", "Book", "Chapter"]
+
+PROFILES = ("quick", "full", "paper")
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """Name a chapter by its notebook."""
+
+    notebook: Path
+
+    @property
+    def name(self) -> str:
+        return self.notebook.stem
+
+    @cached_property
+    def parameters(self) -> dict[str, str]:
+        """Return the names of its parameters with their defaults as written."""
+        found = papermill.inspect_notebook(str(self.notebook))
+        return {name: about["default"] for name, about in found.items()}
+
+    @property
+    def title(self) -> str:
+        cells = nbformat.read(self.notebook, as_version=4).cells
+        lines = (line for cell in cells if cell.cell_type == "markdown" for line in cell.source.splitlines())
+        return next((line.lstrip("# ") for line in lines if line.startswith("# ")), self.name)
+
+
+class Book:
+    """Find, run and render the chapters of the book that lies in ``root``."""
+
+    def __init__(self, root: Path):
+        self.root = root
+
+    @cached_property
+    def chapters(self) -> list[Chapter]:
+        """Return all chapters in order."""
+        return [Chapter(path) for path in sorted((self.root / "notebooks").glob("[0-9][0-9]_*.ipynb"))]
+
+    def find(self, names: Sequence[str]) -> list[Chapter]:
+        """Return the chapters named by number or name (all if none is); raise InputError for an unknown one."""
+        chosen = []
+        for name in names:
+            stem = Path(name).stem
+            fitting = [
+                chapter
+                for chapter in self.chapters
+                if chapter.name == stem or (stem.isdigit() and int(chapter.name[:2]) == int(stem))
+            ]
+            if not fitting:
+                known = ", ".join(chapter.name for chapter in self.chapters)
+                raise InputError(f"unknown chapter '{name}': choose one of {known}")
+            chosen += fitting
+        return chosen or self.chapters
+
+    def executed(self, chapter: Chapter, profile: str) -> Path:
+        """Return where a chapter's executed notebook goes."""
+        return self.root / "_run" / profile / f"{chapter.name}.ipynb"
+
+    def last_run(self, chapter: Chapter, profile: str) -> dict:
+        """Return the record of the last successful run, empty if there is none."""
+        record = self.executed(chapter, profile).with_suffix(".json")
+        return json.loads(record.read_text()) if record.exists() else {}
+
+    def profile_parameters(self, profile: str) -> dict[str, dict]:
+        """Return what a profile changes, by chapter."""
+        if profile not in PROFILES:
+            raise InputError(f"unknown profile '{profile}': choose one of {', '.join(PROFILES)}")
+        path = self.root / "profiles" / f"{profile}.yml"
+        return (yaml.safe_load(path.read_text()) or {}) if path.exists() else {}
+
+    def run(
+        self,
+        names: Sequence[str] = (),
+        *,
+        profile: str = "quick",
+        parameters: dict | None = None,
+        force: bool = False,
+        report=print,
+    ) -> None:
+        """Execute chapters whose inputs changed, side by side within the machine's cores.
+
+        Raises InputError for an unknown chapter, profile or parameter, before anything runs, and for chapters
+        that fail, after all have run: their notebooks are left as ``NAME.failed.ipynb``.
+        """
+        from_profile = self.profile_parameters(profile)
+        jobs = []
+        for chapter in self.find(names):
+            chosen = {**from_profile.get(chapter.name, {}), **(parameters or {})}
+            unknown = sorted(set(chosen) - set(chapter.parameters))
+            if unknown:
+                raise InputError(
+                    f"chapter {chapter.name} has no parameter {', '.join(unknown)}: "
+                    f"it has {', '.join(chapter.parameters)}"
+                )
+            digest = self._digest(chapter, chosen)
+            if not force and self.last_run(chapter, profile).get("digest") == digest:
+                report(f"{chapter.name}: unchanged, not run again")
+            else:
+                jobs.append((chapter, chosen, digest))
+        n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        side_by_side = max(1, min(n_cores, len(jobs)))
+        with ThreadPoolExecutor(side_by_side) as pool:
+            running = [
+                pool.submit(self._execute, *job, profile, n_cores // side_by_side, report) for job in jobs
+            ]
+            failures = [error for future in running if (error := future.result())]
+        if failures:
+            raise InputError("; ".join(failures))
+
+    def _execute(self, chapter, parameters, digest, profile, n_threads, report) -> str | None:
+        """Run one chapter in a process of its own; return what went wrong."""
+        final = self.executed(chapter, profile)
+        final.parent.mkdir(parents=True, exist_ok=True)
+        running, failed = (final.with_suffix(f".{state}.ipynb") for state in ("running", "failed"))
+        failed.unlink(missing_ok=True)
+        threads = {name: str(n_threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+        command = [sys.executable, "-m", "papermill", str(chapter.notebook), str(running)]
+        command += ["--cwd", str(chapter.notebook.parent), "--no-progress-bar", "-y", yaml.safe_dump(parameters)]
+        report(f"{chapter.name}: running ({profile})")
+        began = time.monotonic()
+        done = subprocess.run(command, env=os.environ | threads, capture_output=True, text=True, check=False)
+        seconds = round(time.monotonic() - began, 1)
+        if done.returncode:
+            if not running.exists():
+                return f"chapter {chapter.name} did not start: {_last_line(done.stderr)}"
+            os.replace(running, failed)
+            return f"chapter {chapter.name} failed in {_failing_cell(failed)}; see {failed}"
+        os.replace(running, final)
+        record = {"digest": digest, "seconds": seconds, "parameters": parameters}
+        final.with_suffix(".json").write_text(json.dumps(record, indent=1))
+        report(f"{chapter.name}: done in {seconds} s")
+        return None
+
+    def _digest(self, chapter: Chapter, parameters: dict) -> str:
+        """Digest everything a chapter's result depends on."""
+        digest = hashlib.sha256(json.dumps(parameters, sort_keys=True, default=str).encode())
+        inputs = [chapter.notebook, *sorted((self.root / "lib").rglob("*.py"))]
+        inputs += sorted(path for path in (self.root / "data").rglob("*") if path.is_file())
+        inputs += [Path(value) for value in parameters.values() if isinstance(value, str) and Path(value).is_file()]
+        for path in inputs:
+            digest.update(str(path).encode() + b"\0")
+            with open(path, "rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+        return digest.hexdigest()
+
+    def build(self, *, profile: str = "quick", strict: bool = False) -> Path:
+        """Render the executed chapters with the book's pages; return the page to open.
+
+        ``strict`` makes every warning an error. Raises InputError where a chapter was not run, or Sphinx fails.
+        """
+        source = self.root / "_build" / "source"
+        shutil.rmtree(source, ignore_errors=True)
+        shutil.copytree(self.root / "book", source / "book")
+        (source / "notebooks").mkdir()
+        for name in ("_config.yml", "_toc.yml"):
+            shutil.copy(self.root / name, source / name)
+        for chapter in self.chapters:
+            executed = self.executed(chapter, profile)
+            if not executed.exists():
+                raise InputError(f"chapter {chapter.name} was not run with profile {profile}: 'rewind run' first")
+            shutil.copy(executed, source / "notebooks" / executed.name)
+        command = [sys.executable, "-m", "jupyter_book", "build", str(source), "--path-output", str(self.root)]
+        command += ["--all", *(["-W", "-n", "--keep-going"] if strict else [])]
+        if subprocess.run(command, check=False, cwd=self.root).returncode:
+            raise InputError("the book does not build: see Sphinx's messages above")
+        return self.root / "_build" / "html" / "index.html"
+
+
+def _last_line(text: str) -> str:
+    lines = [line for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else "no message"
+
+
+def _failing_cell(path: Path) -> str:
+    """Name the first cell with an error, by its number among the code cells, and the error."""
+    code = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+    for number, cell in enumerate(code, start=1):
+        for output in cell.outputs:
+            if output.output_type == "error" and "papermill-error-cell-tag" not in cell.metadata.get("tags", []):
+                return f"code cell {number} ({output.ename}: {output.evalue.splitlines()[0] if output.evalue else ''})"
+    return "an unknown cell"

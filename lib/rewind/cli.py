@@ -1,0 +1,148 @@
+"""The ``rewind`` command: simulate events, run chapters, render the book."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+import yaml
+
+import rewind
+from rewind.errors import InputError
+
+__all__ = ["main"]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="rewind", description=rewind.__doc__)
+    parser.add_argument("--version", action="version", version=f"rewind {rewind.__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    simulate = commands.add_parser("simulate", help="simulate events from Pythia to the detector")
+    simulate.add_argument("process", metavar="PROCESS", help="one of the processes that 'rewind processes' lists")
+    simulate.add_argument("-n", type=int, required=True, metavar="EVENTS", dest="n_events",
+                          help="events that pass the detector-level selection, at least")
+    simulate.add_argument("-o", required=True, metavar="FILE", dest="path", help="ROOT file to write")
+    simulate.add_argument("--seed", type=int, default=0)
+    simulate.add_argument("--workers", type=int, default=1)
+    simulate.add_argument("--m-top", type=float, metavar="GEV")
+    simulate.add_argument("--variant", default="nominal")
+    simulate.add_argument("--no-underlying-event", action="store_false", dest="underlying_event")
+    simulate.add_argument("--lhe", metavar="FILE", help="Les Houches file to shower")
+    simulate.add_argument("--pt-hat-min", type=float, metavar="GEV")
+    simulate.add_argument("--generated-fraction", type=float, default=1.0, metavar="F",
+                          help="share of all generated events whose hard process is kept (0: none)")
+    simulate.add_argument("--cut", action="append", default=[], metavar="NAME=VALUE",
+                          help="change a cut of the selection, e.g. jet_pt=30")
+    simulate.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="settings",
+                          help="a further Pythia setting")
+    simulate.add_argument("--force", action="store_true", help="overwrite FILE")
+    simulate.set_defaults(call=_simulate)
+
+    info = commands.add_parser("info", help="print what a sample holds")
+    info.add_argument("path", metavar="FILE")
+    info.set_defaults(call=_info)
+
+    processes = commands.add_parser("processes", help="list processes, selections and variants")
+    processes.set_defaults(call=_processes)
+
+    run = commands.add_parser("run", help="execute chapters with papermill")
+    run.add_argument("chapters", nargs="*", metavar="CHAPTER", help="numbers or names; all if none is given")
+    run.add_argument("--profile", default="quick")
+    run.add_argument("-p", action="append", default=[], metavar="NAME=VALUE", dest="parameters")
+    run.add_argument("--force", action="store_true", help="run again what is unchanged")
+    run.set_defaults(call=_run)
+
+    build = commands.add_parser("build", help="render the book from executed chapters")
+    build.add_argument("--profile", default="quick")
+    build.add_argument("--strict", action="store_true", help="treat warnings as errors")
+    build.set_defaults(call=_build)
+
+    chapters = commands.add_parser("chapters", help="list chapters, parameters and run times")
+    chapters.set_defaults(call=_chapters)
+    return parser
+
+
+def _assignments(pairs: Sequence[str], option: str) -> dict:
+    """Read NAME=VALUE options; values are YAML scalars."""
+    values = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name.strip():
+            raise InputError(f"{option} {pair}: expected NAME=VALUE")
+        values[name.strip()] = yaml.safe_load(value)
+    return values
+
+
+def _simulate(options) -> None:
+    from rewind import events
+
+    cuts = _assignments(options.cut, "--cut")
+    names = ("process", "n_events", "path", "seed", "workers", "m_top", "variant", "underlying_event", "lhe",
+             "pt_hat_min", "generated_fraction", "force")
+    events.simulate(
+        **{name: getattr(options, name) for name in names}, cuts=cuts, settings=tuple(options.settings)
+    )
+    print(events.summary(options.path))
+
+
+def _info(options) -> None:
+    from rewind import events
+
+    print(events.summary(options.path))
+
+
+def _processes(_options) -> None:
+    from rewind import events
+
+    for name, process in events.PROCESSES.items():
+        need = process.selection
+        print(f"{name:20} {process.title}")
+        print(f"{'':20} needs {need.n_leptons} leptons, {need.n_jets} jets, {need.n_bjets} of them b-tagged")
+    print(f"variants: {', '.join(events.VARIANTS)}")
+
+
+def _book():
+    from rewind import paths
+    from rewind.book import Book
+
+    return Book(paths.root())
+
+
+def _run(options) -> None:
+    parameters = _assignments(options.parameters, "-p")
+    _book().run(options.chapters, profile=options.profile, parameters=parameters, force=options.force)
+
+
+def _build(options) -> None:
+    print(f"open {_book().build(profile=options.profile, strict=options.strict)}")
+
+
+def _chapters(_options) -> None:
+    book = _book()
+    for chapter in book.chapters:
+        print(f"{chapter.name}: {chapter.title}")
+        for profile in ("quick", "full", "paper"):
+            if (record := book.last_run(chapter, profile)):
+                print(f"    last {profile} run: {record['seconds']} s")
+        for name, default in chapter.parameters.items():
+            print(f"    {name} = {default}")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; return 0, 2 after one line on a user's error, 130 after Ctrl-C."""
+    options = _parser().parse_args(arguments)
+    try:
+        options.call(options)
+    except InputError as error:
+        print(f"rewind: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("rewind: interrupted; repeat the command to go on from what is finished", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,38 @@
+"""Samples by path or by request: shipped files, files of other origin, and a cache made on demand."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from pathlib import Path
+
+import awkward as ak
+
+from rewind import paths
+from rewind.events import store
+from rewind.events.public import load_hdf5
+from rewind.events.simulation import simulate
+
+__all__ = ["load", "sample"]
+
+_HDF5 = (".h5", ".hdf5")
+
+
+def load(path: str | Path) -> ak.Array:
+    """Return the events of a sample as records with one field a collection.
+
+    ``Jet, Lepton, GenJet, GenLepton`` (pt, eta, phi, mass, …), ``MET, GenMET``, ``GenPart``, ``LHEPart``,
+    ``Generator``, ``event, genWeight, pass_particle, pass_detector``, and ``JetConstituent,
+    GenJetConstituent`` where they were kept; GeV. Reads this book's ROOT files and the public HDF5 sets. Raises
+    InputError for a file that is missing, damaged, of another kind, incomplete or not finite.
+    """
+    return load_hdf5(path) if Path(path).suffix in _HDF5 else store.load(path)
+
+
+def sample(process: str, n_events: int, *, seed: int = 0, workers: int = 1, **options) -> Path:
+    """Return the path of a cached sample, simulated now if there is none; ``options`` go to :func:`simulate`."""
+    digest = sha256(repr(sorted(options.items())).encode()).hexdigest()[:8]
+    path = paths.root() / "_cache" / f"{process}-{n_events}-{seed}-{digest}.root"
+    path.parent.mkdir(exist_ok=True)
+    if not path.exists():
+        simulate(process, n_events, path, seed=seed, workers=workers, **options)
+    return path

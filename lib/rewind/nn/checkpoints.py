@@ -1,0 +1,102 @@
+"""Trained models on disk: safetensors that say what they are."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+import rewind
+from rewind.errors import InputError
+
+__all__ = ["describe", "fingerprint", "load", "save"]
+
+
+def fingerprint(*data: Tensor) -> str:
+    """Return a short digest of training data."""
+    digest = sha256()
+    for values in data:
+        digest.update(repr((tuple(values.shape), str(values.dtype))).encode())
+        digest.update(values.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def save(path: str | Path, model: nn.Module, *, configuration: dict, data: str, training: dict) -> None:
+    """Write ``model`` with its ``configuration``, the ``data`` fingerprint and the ``training`` record.
+
+    Normalisation constants are buffers of the model, so they are inside. The file takes its name when whole.
+    """
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise InputError(f"{path.parent}: no such folder; make it first")
+    about = {
+        "configuration": configuration,
+        "data": data,
+        "training": training,
+        "versions": {"rewind": rewind.__version__, "torch": torch.__version__.split("+")[0]},
+    }
+    weights = {name: values.detach().cpu().contiguous() for name, values in model.state_dict().items()}
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        save_file(weights, temporary, metadata={"rewind": json.dumps(about)})
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _read(path: str | Path) -> tuple[dict, dict[str, Tensor]]:
+    if not Path(path).is_file():
+        raise InputError(f"{path}: no such checkpoint; train one or check the path")
+    try:
+        with safe_open(path, framework="pt") as file:
+            about = json.loads((file.metadata() or {})["rewind"])
+            return about, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path}: damaged or not a safetensors file ({error}); fetch or train it again") from error
+    except (KeyError, ValueError) as error:
+        raise InputError(f"{path}: a safetensors file, but not a checkpoint of this book") from error
+
+
+def describe(path: str | Path) -> dict[str, Any]:
+    """Return what a checkpoint says of itself: configuration, data, training and versions."""
+    return _read(path)[0]
+
+
+def load(path: str | Path, build: Callable[..., nn.Module], **expected) -> nn.Module:
+    """Return the model ``build(**configuration)`` with the weights of a checkpoint.
+
+    Raises InputError for a file that is missing or damaged, and says what differs where the stored configuration
+    is not the ``expected`` one or the weights do not fit the model.
+    """
+    about, weights = _read(path)
+    stored = about["configuration"]
+    differing = [
+        f"{name} is {stored.get(name, 'absent')} there, {value} here"
+        for name, value in expected.items()
+        if stored.get(name) != value
+    ]
+    if differing:
+        raise InputError(f"{path}: made with another configuration: {'; '.join(differing)}")
+    try:
+        model = build(**stored)
+    except TypeError as error:
+        raise InputError(f"{path}: its configuration {stored} does not fit {build.__name__} ({error})") from error
+    wanted = {name: tuple(values.shape) for name, values in model.state_dict().items()}
+    found = {name: tuple(values.shape) for name, values in weights.items()}
+    if wanted != found:
+        odd = sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))
+        name = odd[0]
+        raise InputError(
+            f"{path}: {len(odd)} tensors do not fit the model, first '{name}': "
+            f"{found.get(name, 'absent')} there, {wanted.get(name, 'absent')} here"
+        )
+    model.load_state_dict(weights)
+    return model.eval()

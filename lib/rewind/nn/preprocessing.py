@@ -1,0 +1,56 @@
+"""Between data and network: standardised features, and coordinates in which a density is simple."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from rewind.errors import InputError
+
+__all__ = ["Chart", "Standardize"]
+
+
+class Standardize(nn.Module):
+    """Shift and scale features to mean 0 and standard deviation 1, with the constants in buffers."""
+
+    def __init__(self, features: int):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(features))
+        self.register_buffer("scale", torch.ones(features))
+
+    def fit(self, values: Tensor) -> Standardize:
+        """Take the constants from ``values`` ``(n, features)``; constant features keep scale 1."""
+        if not torch.isfinite(values).all():
+            raise InputError("training features are not finite: remove NaN and infinities first")
+        self.mean.copy_(values.mean(0))
+        spread = values.std(0)
+        self.scale.copy_(torch.where(spread > 0, spread, torch.ones_like(spread)))
+        return self
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Return standardised ``values``."""
+        return (values - self.mean) / self.scale
+
+    def inverse(self, values: Tensor) -> Tensor:
+        """Return ``values`` in their own units."""
+        return values * self.scale + self.mean
+
+    def log_det(self) -> Tensor:
+        """Return log |∂ standardised/∂ value|."""
+        return -self.scale.log().sum()
+
+
+class Chart(nn.Module):
+    """Map a target to coordinates in which its density is simple; this one changes nothing.
+
+    A chart may depend on the event. It is a bijection: ``inverse`` undoes ``forward``, and ``forward`` returns
+    the coordinates ``(n, d)`` and log |∂ coordinates/∂ target| ``(n,)``.
+    """
+
+    def forward(self, target: Tensor, event: Tensor) -> tuple[Tensor, Tensor]:
+        """Return coordinates and log-Jacobian."""
+        return target, torch.zeros_like(target[:, 0])
+
+    def inverse(self, coordinates: Tensor, event: Tensor) -> Tensor:
+        """Return targets."""
+        return coordinates

@@ -1,0 +1,206 @@
+"""One way to train every model of the book."""
+
+from __future__ import annotations
+
+import logging
+import math
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import lightning
+import torch
+from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging, ModelCheckpoint
+from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
+
+from rewind.errors import InputError
+
+__all__ = ["Optimization", "SimulatedBatches", "Trainable", "fit"]
+
+
+@dataclass(frozen=True)
+class Optimization:
+    """State how to descend: AdamW, linear warm-up over a share of all steps, then a cosine to zero."""
+
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.0
+    warmup: float = 0.05
+
+    def factor(self, step: int, n_steps: int) -> float:
+        """Return the learning rate at ``step`` relative to its peak."""
+        n_warmup = max(1, round(self.warmup * n_steps))
+        if step < n_warmup:
+            return (step + 1) / n_warmup
+        return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - n_warmup) / max(1, n_steps - n_warmup))))
+
+
+class Trainable(lightning.LightningModule):
+    """Give a model the steps that :func:`fit` needs; subclasses define ``loss(batch)``."""
+
+    optimization = Optimization()
+
+    def loss(self, batch) -> Tensor:
+        """Return the scalar to minimise on a batch."""
+        raise NotImplementedError
+
+    def training_step(self, batch, _index):
+        """Return the training loss."""
+        loss = self.loss(batch)
+        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(batch[0]), prog_bar=True)
+        return loss
+
+    def validation_step(self, batch, _index):
+        """Log the validation loss."""
+        self.log("validation_loss", self.loss(batch), batch_size=len(batch[0]), prog_bar=True)
+
+    def configure_optimizers(self):
+        """Return AdamW with the schedule of ``self.optimization``."""
+        plan = self.optimization
+        optimizer = torch.optim.AdamW(self.parameters(), plan.learning_rate, weight_decay=plan.weight_decay)
+        n_steps = int(self.trainer.estimated_stepping_batches)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: plan.factor(step, n_steps))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+class SimulatedBatches(IterableDataset):
+    """Draw every batch afresh from a simulator: ``simulate(n, generator)`` returns a tuple of tensors.
+
+    Each pass over the data has its own seed, so that no event is seen twice and a resumed training goes on.
+    """
+
+    def __init__(
+        self,
+        simulate: Callable[[int, torch.Generator], tuple[Tensor, ...]],
+        *,
+        batch_size: int,
+        n_batches: int,
+        seed: int,
+    ):
+        self.simulate, self.batch_size, self.n_batches, self.seed = simulate, batch_size, n_batches, seed
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return self.n_batches
+
+    def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
+        self.epoch += 1
+        for _ in range(self.n_batches):
+            yield self.simulate(self.batch_size, generator)
+
+
+class _History(lightning.Callback):
+    """Keep the losses of each epoch; tell simulated data which epoch it is."""
+
+    def __init__(self):
+        self.losses: list[dict[str, float]] = []
+
+    def state_dict(self):
+        return {"losses": self.losses}
+
+    def load_state_dict(self, state_dict):
+        self.losses = state_dict["losses"]
+
+    def on_train_epoch_start(self, trainer, _model):
+        dataset = trainer.train_dataloader.dataset
+        if isinstance(dataset, SimulatedBatches):
+            dataset.epoch = trainer.current_epoch
+
+    def on_train_epoch_end(self, trainer, _model):
+        found = trainer.callback_metrics
+        names = ("train_loss", "validation_loss")
+        self.losses.append({name: float(found[name]) for name in names if name in found})
+
+
+def _loader(data, batch_size: int, seed: int, *, shuffle: bool) -> DataLoader:
+    if isinstance(data, SimulatedBatches):
+        return DataLoader(data, batch_size=None)
+    lengths = {len(values) for values in data}
+    if len(lengths) != 1 or 0 in lengths:
+        raise InputError(f"training data of lengths {sorted(lengths)}: equal lengths of at least 1 are needed")
+    generator = torch.Generator().manual_seed(seed)
+    return DataLoader(TensorDataset(*data), batch_size=batch_size, shuffle=shuffle, generator=generator)
+
+
+def fit(
+    model: Trainable,
+    train,
+    validation,
+    *,
+    epochs: int,
+    batch_size: int = 1024,
+    optimization: Optimization | None = None,
+    clip: float = 5.0,
+    patience: int | None = None,
+    ema_decay: float | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    run_dir: str | Path | None = None,
+) -> dict:
+    """Train ``model`` in place, leave it with the weights of the lowest validation loss, return the record.
+
+    ``train`` and ``validation`` are tuples of tensors of equal length or :class:`SimulatedBatches`. With
+    ``run_dir`` an interrupted training goes on from its last epoch when called again. ``ema_decay`` averages the
+    weights, ``patience`` stops after that many epochs without gain, ``clip`` bounds the gradient's norm. The
+    record holds losses by epoch, seconds, device and the best validation loss. Raises InputError for data
+    of unequal length and where the loss is not finite.
+    """
+    lightning.seed_everything(seed, verbose=False)
+    model.optimization = optimization or Optimization()
+    history = _History()
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="lightning")
+        logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+        folder = Path(run_dir or scratch)
+        best = ModelCheckpoint(
+            folder, "best", monitor="validation_loss", save_last=True, enable_version_counter=False
+        )
+        callbacks = [history, best]
+        callbacks += [EarlyStopping("validation_loss", patience=patience or epochs, check_finite=True)]
+        callbacks += [EMAWeightAveraging(decay=ema_decay)] if ema_decay else []
+        trainer = lightning.Trainer(
+            accelerator=device,
+            devices=1,
+            max_epochs=epochs,
+            gradient_clip_val=clip,
+            callbacks=callbacks,
+            logger=False,
+            enable_model_summary=False,
+            enable_progress_bar=sys.stderr.isatty(),
+            num_sanity_val_steps=0,
+        )
+        last = folder / "last.ckpt"
+        trainer.fit(
+            model,
+            _loader(train, batch_size, seed, shuffle=True),
+            _loader(validation, 4 * batch_size, seed, shuffle=False),
+            ckpt_path=last if last.exists() else None,
+            weights_only=False,
+        )
+        if trainer.interrupted:
+            raise KeyboardInterrupt
+        if not best.best_model_path or not math.isfinite(float(best.best_model_score)):
+            raise InputError("the training diverged: the loss is not finite; lower the learning rate or check the data")
+        weights = torch.load(best.best_model_path, map_location="cpu", weights_only=False)["state_dict"]
+    model.load_state_dict(weights)
+    model.to("cpu").eval()
+    return {
+        "epochs": len(history.losses),
+        "best_validation_loss": float(best.best_model_score),
+        "losses": history.losses,
+        "seconds": round(time.monotonic() - began, 1),
+        "device": _device_name(trainer),
+        "seed": seed,
+    }
+
+
+def _device_name(trainer: lightning.Trainer) -> str:
+    if trainer.strategy.root_device.type == "cuda":
+        return torch.cuda.get_device_name(trainer.strategy.root_device)
+    return f"CPU, {torch.get_num_threads()} threads"
