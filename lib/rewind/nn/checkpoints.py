@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -21,12 +21,16 @@ __all__ = ["describe", "fingerprint", "load", "save"]
 
 
 def fingerprint(*data: Tensor) -> str:
-    """Return a short digest of training data."""
+    """Return a short digest of the data a model was trained or validated on."""
+    return _digest(data)[:16]
+
+
+def _digest(data: Iterable[Tensor]) -> str:
     digest = sha256()
     for values in data:
         digest.update(repr((tuple(values.shape), str(values.dtype))).encode())
         digest.update(values.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()[:16]
+    return digest.hexdigest()
 
 
 def save(path: str | Path, model: nn.Module, *, configuration: dict, data: str, training: dict) -> None:
@@ -37,13 +41,14 @@ def save(path: str | Path, model: nn.Module, *, configuration: dict, data: str, 
     path = Path(path)
     if not path.parent.is_dir():
         raise InputError(f"{path.parent}: no such folder; make it first")
+    weights = {name: values.detach().cpu().contiguous() for name, values in sorted(model.state_dict().items())}
     about = {
         "configuration": configuration,
         "data": data,
         "training": training,
         "versions": {"rewind": rewind.__version__, "torch": torch.__version__.split("+")[0]},
+        "sha256": _digest(weights.values()),
     }
-    weights = {name: values.detach().cpu().contiguous() for name, values in model.state_dict().items()}
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         save_file(weights, temporary, metadata={"rewind": json.dumps(about)})
@@ -58,23 +63,26 @@ def _read(path: str | Path) -> tuple[dict, dict[str, Tensor]]:
     try:
         with safe_open(path, framework="pt") as file:
             about = json.loads((file.metadata() or {})["rewind"])
-            return about, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            weights = {name: file.get_tensor(name) for name in sorted(file.keys())}
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path}: damaged or not a safetensors file ({error}); fetch or train it again") from error
     except (KeyError, ValueError) as error:
         raise InputError(f"{path}: a safetensors file, but not a checkpoint of this book") from error
+    if _digest(weights.values()) != about["sha256"]:
+        raise InputError(f"{path}: damaged, its weights are not those that were saved; fetch or train it again")
+    return about, weights
 
 
 def describe(path: str | Path) -> dict[str, Any]:
-    """Return what a checkpoint says of itself: configuration, data, training and versions."""
+    """Return what a checkpoint says of itself: configuration, data, training, versions, digest."""
     return _read(path)[0]
 
 
 def load(path: str | Path, build: Callable[..., nn.Module], **expected) -> nn.Module:
     """Return the model ``build(**configuration)`` with the weights of a checkpoint.
 
-    Raises InputError for a file that is missing or damaged, and says what differs where the stored configuration
-    is not the ``expected`` one or the weights do not fit the model.
+    Raises InputError for a file that is missing or damaged, and says what differs where the stored
+    configuration is not the ``expected`` one or the weights do not fit the model.
     """
     about, weights = _read(path)
     stored = about["configuration"]

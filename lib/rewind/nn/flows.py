@@ -34,11 +34,12 @@ def spline_flow(
     blocks: int = 2,
     tail_bound: float = 4.0,
 ) -> nf.ConditionalNormalizingFlow:
-    """Build a conditional autoregressive rational-quadratic spline flow over ``features`` given ``context`` numbers.
+    """Build a conditional autoregressive rational-quadratic spline flow.
 
-    Each of ``layers`` splines has ``bins`` bins inside ±``tail_bound`` and is the identity outside; a masked
-    residual network with ``blocks`` blocks of width ``hidden`` predicts its knots (1906.04032, 1705.07057).
-    The layer next to the data takes the features in their own order: put first what the others depend on.
+    It is a density over ``features`` numbers given ``context`` numbers. Each of ``layers`` splines has
+    ``bins`` bins inside ±``tail_bound`` and is the identity outside; a masked residual network with
+    ``blocks`` blocks of width ``hidden`` predicts its knots (1906.04032, 1705.07057). The layer next to the
+    data takes the features in their own order: put first what the others depend on.
     """
     return _with_permutations(
         [
@@ -61,7 +62,10 @@ def coupling_spline_flow(
     blocks: int = 2,
     tail_bound: float = 4.0,
 ) -> nf.ConditionalNormalizingFlow:
-    """Build a conditional coupling flow: as fast to sample as to evaluate (1906.04032). Needs two features or more."""
+    """Build a conditional coupling flow, as fast to sample as to evaluate (1906.04032).
+
+    It takes what :func:`spline_flow` takes. Raises InputError for fewer than two features.
+    """
     if features < 2:
         raise InputError("a coupling flow splits its features in two: use spline_flow for a single one")
     return _with_permutations(
@@ -84,8 +88,9 @@ def coupling_spline_flow(
 class ConditionalFlow(Trainable):
     """Model p(target | event): encoder, chart, standardisation and flow in one trainable density.
 
-    ``encoder`` turns an event into ``(n, context)`` numbers; the event may be whatever it accepts, the default
-    standardises a tensor ``(n, context)``. :meth:`fit_scales` takes the standardisation from training data.
+    ``encoder`` turns an event into ``(n, context)`` numbers; the event may be whatever it accepts, the
+    default standardises a tensor ``(n, context)``. :meth:`fit_scales` takes the standardisation from training
+    data.
     """
 
     def __init__(
@@ -118,7 +123,7 @@ class ConditionalFlow(Trainable):
 
     @torch.no_grad()
     def sample(self, event: Tensor, n: int = 1) -> Tensor:
-        """Return ``n`` draws for each event, ``(len(event), n, features)``; they follow torch's global seed."""
+        """Return ``n`` draws an event, ``(len(event), n, features)``, from torch's global generator."""
         context = self.encoder(event).repeat_interleave(n, dim=0)
         inner = [self.flow.sample(len(part), context=part)[0] for part in context.split(_ROWS_AT_ONCE)]
         coordinates = self.target_scale.inverse(torch.cat(inner))

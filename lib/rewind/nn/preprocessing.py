@@ -43,8 +43,8 @@ class Standardize(nn.Module):
 class Chart(nn.Module):
     """Map a target to coordinates in which its density is simple; this one changes nothing.
 
-    A chart may depend on the event. It is a bijection: ``inverse`` undoes ``forward``, and ``forward`` returns
-    the coordinates ``(n, d)`` and log |∂ coordinates/∂ target| ``(n,)``.
+    A chart may depend on the event. It is a bijection: ``inverse`` undoes ``forward``, and ``forward``
+    returns the coordinates ``(n, d)`` and log |∂ coordinates/∂ target| ``(n,)``.
     """
 
     def forward(self, target: Tensor, event: Tensor) -> tuple[Tensor, Tensor]:

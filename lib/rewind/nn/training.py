@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
+import signal
 import sys
 import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 
 import lightning
 import torch
@@ -70,7 +73,8 @@ class Trainable(lightning.LightningModule):
 class SimulatedBatches(IterableDataset):
     """Draw every batch afresh from a simulator: ``simulate(n, generator)`` returns a tuple of tensors.
 
-    Each pass over the data has its own seed, so that no event is seen twice and a resumed training goes on.
+    Each epoch has its own seed, so that no event is seen twice and a resumed training goes on as it would
+    have.
     """
 
     def __init__(
@@ -89,27 +93,32 @@ class SimulatedBatches(IterableDataset):
 
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
-        self.epoch += 1
         for _ in range(self.n_batches):
             yield self.simulate(self.batch_size, generator)
 
 
-class _History(lightning.Callback):
-    """Keep the losses of each epoch; tell simulated data which epoch it is."""
+class _Progress(lightning.Callback):
+    """Keep losses and seconds over interruptions, and give every epoch its own random numbers."""
 
-    def __init__(self):
+    def __init__(self, seed: int):
+        self.seed = seed
         self.losses: list[dict[str, float]] = []
+        self.seconds = 0.0
+        self.began = time.monotonic()
 
     def state_dict(self):
-        return {"losses": self.losses}
+        return {"losses": self.losses, "seconds": self.seconds + time.monotonic() - self.began}
 
     def load_state_dict(self, state_dict):
-        self.losses = state_dict["losses"]
+        self.losses, self.seconds = state_dict["losses"], state_dict["seconds"]
 
     def on_train_epoch_start(self, trainer, _model):
-        dataset = trainer.train_dataloader.dataset
-        if isinstance(dataset, SimulatedBatches):
-            dataset.epoch = trainer.current_epoch
+        torch.manual_seed(self.seed * 1_000_003 + trainer.current_epoch)
+        loader = trainer.train_dataloader
+        if isinstance(loader.dataset, SimulatedBatches):
+            loader.dataset.epoch = trainer.current_epoch
+        else:
+            loader.generator.manual_seed(self.seed * 1_000_003 + trainer.current_epoch)
 
     def on_train_epoch_end(self, trainer, _model):
         found = trainer.callback_metrics
@@ -117,20 +126,41 @@ class _History(lightning.Callback):
         self.losses.append({name: float(found[name]) for name in names if name in found})
 
 
-def _loader(data, batch_size: int, seed: int, *, shuffle: bool) -> DataLoader:
+def _loader(data, batch_size: int, *, shuffle: bool) -> DataLoader:
     if isinstance(data, SimulatedBatches):
         return DataLoader(data, batch_size=None)
     lengths = {len(values) for values in data}
     if len(lengths) != 1 or 0 in lengths:
         raise InputError(f"training data of lengths {sorted(lengths)}: equal lengths of at least 1 are needed")
-    generator = torch.Generator().manual_seed(seed)
-    return DataLoader(TensorDataset(*data), batch_size=batch_size, shuffle=shuffle, generator=generator)
+    return DataLoader(TensorDataset(*data), batch_size, shuffle=shuffle, generator=torch.Generator())
+
+
+def _claim(folder: Path, plan: dict) -> Path | None:
+    """Return the state to go on from, if any; raise InputError where ``folder`` holds another training."""
+    folder.mkdir(parents=True, exist_ok=True)
+    note, last = folder / "training.json", folder / "last.ckpt"
+    plan = json.loads(json.dumps(plan))
+    try:
+        begun = json.loads(note.read_text()) if note.exists() else plan
+    except ValueError as error:
+        raise InputError(f"{note}: damaged; remove {folder} and train anew") from error
+    differing = [name for name in plan if begun.get(name) != plan[name]]
+    if differing:
+        raise InputError(f"{folder}: holds a training with another {', '.join(differing)}; remove it or name another")
+    note.write_text(json.dumps(plan, indent=1))
+    if not last.exists():
+        return None
+    try:
+        torch.load(last, map_location="cpu", weights_only=False)
+    except (EOFError, OSError, RuntimeError, UnpicklingError) as error:
+        raise InputError(f"{last}: damaged; remove {folder} and train anew") from error
+    return last
 
 
 def fit(
     model: Trainable,
-    train,
-    validation,
+    train: tuple[Tensor, ...] | SimulatedBatches,
+    validation: tuple[Tensor, ...],
     *,
     epochs: int,
     batch_size: int = 1024,
@@ -144,60 +174,67 @@ def fit(
 ) -> dict:
     """Train ``model`` in place, leave it with the weights of the lowest validation loss, return the record.
 
-    ``train`` and ``validation`` are tuples of tensors of equal length or :class:`SimulatedBatches`. With
-    ``run_dir`` an interrupted training goes on from its last epoch when called again. ``ema_decay`` averages the
-    weights, ``patience`` stops after that many epochs without gain, ``clip`` bounds the gradient's norm. The
-    record holds losses by epoch, seconds, device and the best validation loss. Raises InputError for data
-    of unequal length and where the loss is not finite.
+    ``train`` is a tuple of tensors of equal length, shuffled every epoch, or :class:`SimulatedBatches`. With
+    ``run_dir`` an interrupted training goes on from its last epoch when called again. ``ema_decay`` averages
+    the weights, ``patience`` stops after that many epochs without gain, ``clip`` bounds the gradient's norm.
+    The record holds losses by epoch, seconds, device and the best validation loss. Raises InputError for data
+    of unequal length, for a ``run_dir`` of another training, and where the loss is not finite.
     """
-    lightning.seed_everything(seed, verbose=False)
+    if epochs < 1:
+        raise InputError(f"epochs = {epochs}: at least 1 is needed")
     model.optimization = optimization or Optimization()
-    history = _History()
-    began = time.monotonic()
+    train_loader = _loader(train, batch_size, shuffle=True)
+    validation_loader = _loader(validation, 4 * batch_size, shuffle=False)
+    plan = {
+        "weights": {name: list(values.shape) for name, values in model.state_dict().items()},
+        "optimization": asdict(model.optimization),
+        "steps": len(train_loader),
+        "epochs": epochs,
+        "seed": seed,
+    }
+    progress = _Progress(seed)
     with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="lightning")
         logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
         folder = Path(run_dir or scratch)
-        best = ModelCheckpoint(
-            folder, "best", monitor="validation_loss", save_last=True, enable_version_counter=False
-        )
-        callbacks = [history, best]
-        callbacks += [EarlyStopping("validation_loss", patience=patience or epochs, check_finite=True)]
-        callbacks += [EMAWeightAveraging(decay=ema_decay)] if ema_decay else []
+        state = _claim(folder, plan)
+        best = ModelCheckpoint(folder, "best", monitor="validation_loss", save_last=True, enable_version_counter=False)
+        early = EarlyStopping("validation_loss", patience=patience or epochs, check_finite=True)
+        average = [EMAWeightAveraging(decay=ema_decay, use_buffers=False)] if ema_decay else []
         trainer = lightning.Trainer(
             accelerator=device,
             devices=1,
             max_epochs=epochs,
             gradient_clip_val=clip,
-            callbacks=callbacks,
+            callbacks=[progress, early, best, *average],
             logger=False,
             enable_model_summary=False,
             enable_progress_bar=sys.stderr.isatty(),
             num_sanity_val_steps=0,
         )
-        last = folder / "last.ckpt"
-        trainer.fit(
-            model,
-            _loader(train, batch_size, seed, shuffle=True),
-            _loader(validation, 4 * batch_size, seed, shuffle=False),
-            ckpt_path=last if last.exists() else None,
-            weights_only=False,
-        )
-        if trainer.interrupted:
-            raise KeyboardInterrupt
+        _run(trainer, model, train_loader, validation_loader, state)
         if not best.best_model_path or not math.isfinite(float(best.best_model_score)):
             raise InputError("the training diverged: the loss is not finite; lower the learning rate or check the data")
         weights = torch.load(best.best_model_path, map_location="cpu", weights_only=False)["state_dict"]
     model.load_state_dict(weights)
     model.to("cpu").eval()
     return {
-        "epochs": len(history.losses),
+        "epochs": len(progress.losses),
         "best_validation_loss": float(best.best_model_score),
-        "losses": history.losses,
-        "seconds": round(time.monotonic() - began, 1),
+        "losses": progress.losses,
+        "seconds": round(progress.state_dict()["seconds"], 1),
         "device": _device_name(trainer),
         "seed": seed,
     }
+
+
+def _run(trainer: lightning.Trainer, model, train_loader, validation_loader, state: Path | None) -> None:
+    on_interrupt = signal.getsignal(signal.SIGINT)
+    try:
+        trainer.fit(model, train_loader, validation_loader, ckpt_path=state, weights_only=False)
+    except SystemExit:  # lightning's answer to Ctrl-C, after which it ignores the signal
+        signal.signal(signal.SIGINT, on_interrupt)
+        raise KeyboardInterrupt from None
 
 
 def _device_name(trainer: lightning.Trainer) -> str:

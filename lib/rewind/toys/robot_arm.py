@@ -1,8 +1,8 @@
 """The robot arm: four joints, two observed coordinates, and the exact posterior (1808.04730, sec. 4.1).
 
-A joint slides along a rail to height x1; three links of lengths 0.5, 0.5, 1.0 follow, turned by x2, x3, x4 (radians)
-against one another. The hand is at y = (Σ l cos θ, x1 + Σ l sin θ), θ the cumulated angles. Heights and lengths
-share one unit.
+A joint slides along a rail to height x1; three links of lengths 0.5, 0.5, 1.0 follow, turned by x2, x3, x4
+(radians) against one another. The hand is at y = (Σ l cos θ, x1 + Σ l sin θ), θ the cumulated angles. Heights
+and lengths share one unit.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ RAIL_WIDTH, ANGLE_WIDTH = 0.25, 0.5
 
 _PROPOSALS = 200_000
 _TRIAL = 20_000_000
-_SHORTEST_FOLDED_LEVER = 0.01
+_SHORTEST_FOLDED_LEVER = 0.05
 
 
 def _lengths(like: Tensor) -> Tensor:
@@ -70,13 +70,13 @@ def simulate(n: int, generator: torch.Generator, *, noise: float) -> tuple[Tenso
 def sample_posterior(y: Tensor, n: int, generator: torch.Generator, noise: float = 0.0) -> Tensor:
     """Return ``n`` exact draws ``(n, 4)`` of the arm given its hand at ``y`` ``(2,)``.
 
-    With ``noise`` the hand is measured with a Gaussian error of that width in each coordinate; without, the draws
-    lie on the surface g(x) = y with the density prior/√det(J Jᵀ) of the co-area formula. Raises InputError for a
-    position out of reach, or so unlikely that the draws would take minutes.
+    With ``noise`` the hand is measured with a Gaussian error of that width in each coordinate; without, the
+    draws lie on the surface g(x) = y with the density prior/√det(J Jᵀ) of the co-area formula. Raises
+    InputError for a position out of reach, or so unlikely that the draws would take minutes.
 
-    The draws are independent, by rejection with a bounded weight. One exception: without noise, where a straight
-    arm that is folded back on itself reaches y1 (y1 = 0, ±1), the weight is cut off within levers of 0.01 about it;
-    the prior there leaves a share below 10⁻⁸ of the posterior.
+    The draws are independent, by rejection with a bounded weight. One exception: without noise, where a
+    straight arm folded back on itself reaches y1 (0 or ±1), the weight is cut off close to it. A share below
+    10⁻⁸ of the posterior lies there, for all y that are likely enough to be drawn at all.
     """
     y = torch.as_tensor(y, dtype=torch.float64)
     if y.shape != (2,) or not torch.isfinite(y).all():
@@ -95,9 +95,7 @@ def sample_posterior(y: Tensor, n: int, generator: torch.Generator, noise: float
 
 def _give_up_if_hopeless(y: Tensor, n: int, n_accepted: int, n_proposed: int) -> None:
     if n_proposed >= _TRIAL and n_accepted * 10 * _TRIAL < n * n_proposed:
-        raise InputError(
-            f"hand position {y.tolist()}: {n_accepted} of {n_proposed:,} proposed arms fit; choose a likelier one"
-        )
+        raise InputError(f"hand position {y.tolist()}: {n_accepted} of {n_proposed:,} arms fit; choose a likelier one")
 
 
 def _log_normal(x: Tensor, width: float) -> Tensor:
@@ -105,7 +103,7 @@ def _log_normal(x: Tensor, width: float) -> Tensor:
 
 
 def _noisy_proposal(y: Tensor, noise: float):
-    """Propose angles from the prior with x1 integrated out; the likelihood is bounded, so rejection is exact."""
+    """Propose angles from the prior with x1 integrated out: the likelihood that is left is bounded."""
     height_width = math.hypot(noise, RAIL_WIDTH)
     narrow = noise * RAIL_WIDTH / height_width
 
@@ -126,9 +124,10 @@ def _noisy_proposal(y: Tensor, noise: float):
 def _surface_proposal(y: Tensor):
     """Propose two angles from the prior and solve for the third, always the one with the longest lever.
 
-    Solving y1 for θ_k costs the Jacobian l_k |sin θ_k|, which vanishes where that link lies along the first axis.
-    At each point of the surface only the chart with the largest Jacobian counts, and that one is bounded from below
-    unless the arm may lie straight, so that the weight prior/Jacobian is bounded too and rejection is exact.
+    Solving y1 for θ_k costs the Jacobian l_k |sin θ_k|, which vanishes where that link lies along the first
+    axis. At each point of the surface only the chart with the largest Jacobian counts, and that one is
+    bounded from below unless the arm may lie straight, so that the weight prior/Jacobian is bounded too and
+    rejection is exact.
     """
     lengths = _lengths(y)
     if y[0].abs() >= lengths.sum():
@@ -171,8 +170,8 @@ def _surface_proposal(y: Tensor):
 def _longest_lever_at_least(y1: Tensor, lengths: Tensor) -> Tensor:
     """Return a lower bound on max l_k |sin θ_k| over all arms with Σ l cos θ = y1.
 
-    Levers of at most s move the hand by at most Σ (l − √(l² − s²)) from where it is with a straight arm. Arms folded
-    back on themselves, which the prior all but excludes, count from ``_SHORTEST_FOLDED_LEVER`` on.
+    Levers of at most s move the hand by at most Σ (l − √(l² − s²)) from where it is with a straight arm. Arms
+    folded back on themselves, which the prior all but excludes, count from ``_SHORTEST_FOLDED_LEVER`` on.
     """
     signs = torch.cartesian_prod(*[torch.tensor([1.0, -1.0], dtype=y1.dtype)] * 3)
     lever = torch.linspace(0, 1, 100_001, dtype=y1.dtype) ** 2 * lengths.min()
@@ -184,9 +183,10 @@ def _longest_lever_at_least(y1: Tensor, lengths: Tensor) -> Tensor:
 def sample_abc(
     y: Tensor, n: int, generator: torch.Generator, tolerance: float, noise: float = 0.0
 ) -> tuple[Tensor, int]:
-    """Return ``n`` arms whose simulated hands fall within ``tolerance`` of ``y``, and the simulations it took.
+    """Return ``n`` arms whose simulated hands fall within ``tolerance`` of ``y``, and the simulations done.
 
-    Approximate Bayesian computation by rejection. Raises InputError where next to no simulation comes so close.
+    Approximate Bayesian computation by rejection. Raises InputError where next to no simulation comes so
+    close.
     """
     if tolerance <= 0 or n < 1:
         raise InputError(f"n = {n}, tolerance = {tolerance}: n must be at least 1 and the tolerance positive")
@@ -201,7 +201,7 @@ def sample_abc(
 
 
 class ResidualChart(Chart):
-    """Replace the rail height by the hand's vertical residual in units of the noise: (x2, x3, x4, (g2 − y2)/σ)."""
+    """Replace the rail height by the hand's vertical residual: (x2, x3, x4, (g2 − y2)/σ)."""
 
     def __init__(self, noise: float):
         super().__init__()
@@ -227,7 +227,7 @@ def _positive_part(value: Tensor, softness: float) -> Tensor:
 
 
 class HandFeatures(nn.Module):
-    """Encode a hand position as (y1, y2, log of the slack 2 − y1): near full reach the posterior changes fast."""
+    """Encode a hand as (y1, y2, log of the slack 2 − y1): near full reach the posterior changes fast."""
 
     def __init__(self, noise: float):
         super().__init__()
@@ -242,9 +242,10 @@ class HandFeatures(nn.Module):
 class FoldChart(ResidualChart):
     """Unfold the two solutions for the last link as well, and scale the first two angles by the slack.
 
-    With θ1, θ2 and the hand's y1 the last link points up or down, θ3 = ±θ*, where 1 − cos θ* is what the first two
-    links leave of the slack 2 − y1. The coordinate for x4 is q = [asinh((θ3 − θ*)/δ) + asinh((θ3 + θ*)/δ)]/(2A)
-    with δ = σ/sin θ*: it stretches both solutions to a like width near ±1, and joins them where they merge.
+    With θ1, θ2 and the hand's y1 the last link points up or down, θ3 = ±θ*, where 1 − cos θ* is what the
+    first two links leave of the slack 2 − y1. The coordinate for x4 is q = [asinh((θ3 − θ*)/δ) + asinh((θ3 +
+    θ*)/δ)]/(2A) with δ = σ/sin θ*: it stretches both solutions to a like width near ±1, and joins them where
+    they merge.
     """
 
     def _slack_scale(self, event: Tensor) -> Tensor:
@@ -282,7 +283,14 @@ class FoldChart(ResidualChart):
         return super().inverse(torch.cat([angles, last[:, None], coordinates[:, 3:]], 1), event)
 
 
-def posterior_flow(*, noise: float, layers: int = 2, bins: int = 16, hidden: int = 96) -> ConditionalFlow:
-    """Build an untrained model of p(arm | hand) in unfolded coordinates."""
+_CHARTS = {"plain": lambda noise: Chart(), "residual": ResidualChart, "unfolded": FoldChart}
+
+
+def posterior_flow(
+    *, noise: float, coordinates: str = "unfolded", layers: int = 2, bins: int = 16, hidden: int = 96
+) -> ConditionalFlow:
+    """Build an untrained model of p(arm | hand); ``coordinates`` is ``plain``, ``residual`` or ``unfolded``."""
+    if coordinates not in _CHARTS:
+        raise InputError(f"coordinates '{coordinates}': choose one of {', '.join(_CHARTS)}")
     flow = spline_flow(4, 3, layers=layers, bins=bins, hidden=hidden)
-    return ConditionalFlow(flow, 4, 3, encoder=HandFeatures(noise), chart=FoldChart(noise))
+    return ConditionalFlow(flow, 4, 3, encoder=HandFeatures(noise), chart=_CHARTS[coordinates](noise))
