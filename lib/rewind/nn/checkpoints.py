@@ -64,11 +64,12 @@ def _read(path: str | Path) -> tuple[dict, dict[str, Tensor]]:
         with safe_open(path, framework="pt") as file:
             about = json.loads((file.metadata() or {})["rewind"])
             weights = {name: file.get_tensor(name) for name in sorted(file.keys())}
+            intact = _digest(weights.values()) == about["sha256"]
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path}: damaged or not a safetensors file ({error}); fetch or train it again") from error
     except (KeyError, ValueError) as error:
         raise InputError(f"{path}: a safetensors file, but not a checkpoint of this book") from error
-    if _digest(weights.values()) != about["sha256"]:
+    if not intact:
         raise InputError(f"{path}: damaged, its weights are not those that were saved; fetch or train it again")
     return about, weights
 

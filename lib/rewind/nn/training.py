@@ -19,7 +19,7 @@ import lightning
 import torch
 from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging, ModelCheckpoint
 from torch import Tensor
-from torch.utils.data import DataLoader, IterableDataset, TensorDataset
+from torch.utils.data import DataLoader, IterableDataset, Sampler, TensorDataset
 
 from rewind.errors import InputError
 
@@ -70,6 +70,10 @@ class Trainable(lightning.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
+def _epoch_seed(seed: int, epoch: int) -> int:
+    return seed * 1_000_003 + epoch
+
+
 class SimulatedBatches(IterableDataset):
     """Draw every batch afresh from a simulator: ``simulate(n, generator)`` returns a tuple of tensors.
 
@@ -92,9 +96,23 @@ class SimulatedBatches(IterableDataset):
         return self.n_batches
 
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
+        generator = torch.Generator().manual_seed(_epoch_seed(self.seed, self.epoch))
         for _ in range(self.n_batches):
             yield self.simulate(self.batch_size, generator)
+
+
+class _Shuffle(Sampler[int]):
+    """Give every epoch its own order, the same in a training that was interrupted."""
+
+    def __init__(self, n: int, seed: int):
+        self.n, self.seed, self.epoch = n, seed, 0
+
+    def __len__(self) -> int:
+        return self.n
+
+    def __iter__(self) -> Iterator[int]:
+        generator = torch.Generator().manual_seed(_epoch_seed(self.seed, self.epoch))
+        yield from torch.randperm(self.n, generator=generator).tolist()
 
 
 class _Progress(lightning.Callback):
@@ -113,12 +131,10 @@ class _Progress(lightning.Callback):
         self.losses, self.seconds = state_dict["losses"], state_dict["seconds"]
 
     def on_train_epoch_start(self, trainer, _model):
-        torch.manual_seed(self.seed * 1_000_003 + trainer.current_epoch)
+        torch.manual_seed(_epoch_seed(self.seed, trainer.current_epoch))
         loader = trainer.train_dataloader
-        if isinstance(loader.dataset, SimulatedBatches):
-            loader.dataset.epoch = trainer.current_epoch
-        else:
-            loader.generator.manual_seed(self.seed * 1_000_003 + trainer.current_epoch)
+        simulated = isinstance(loader.dataset, SimulatedBatches)
+        (loader.dataset if simulated else loader.sampler).epoch = trainer.current_epoch
 
     def on_train_epoch_end(self, trainer, _model):
         found = trainer.callback_metrics
@@ -126,13 +142,14 @@ class _Progress(lightning.Callback):
         self.losses.append({name: float(found[name]) for name in names if name in found})
 
 
-def _loader(data, batch_size: int, *, shuffle: bool) -> DataLoader:
+def _loader(data, batch_size: int, seed: int | None = None) -> DataLoader:
     if isinstance(data, SimulatedBatches):
         return DataLoader(data, batch_size=None)
     lengths = {len(values) for values in data}
     if len(lengths) != 1 or 0 in lengths:
         raise InputError(f"training data of lengths {sorted(lengths)}: equal lengths of at least 1 are needed")
-    return DataLoader(TensorDataset(*data), batch_size, shuffle=shuffle, generator=torch.Generator())
+    order = None if seed is None else _Shuffle(lengths.pop(), seed)
+    return DataLoader(TensorDataset(*data), batch_size, sampler=order)
 
 
 def _claim(folder: Path, plan: dict) -> Path | None:
@@ -183,8 +200,8 @@ def fit(
     if epochs < 1:
         raise InputError(f"epochs = {epochs}: at least 1 is needed")
     model.optimization = optimization or Optimization()
-    train_loader = _loader(train, batch_size, shuffle=True)
-    validation_loader = _loader(validation, 4 * batch_size, shuffle=False)
+    train_loader = _loader(train, batch_size, seed)
+    validation_loader = _loader(validation, 4 * batch_size)
     plan = {
         "weights": {name: list(values.shape) for name, values in model.state_dict().items()},
         "optimization": asdict(model.optimization),
