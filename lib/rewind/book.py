@@ -124,9 +124,7 @@ class Book:
         n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         side_by_side = max(1, min(n_cores, len(jobs)))
         with ThreadPoolExecutor(side_by_side) as pool:
-            running = [
-                pool.submit(self._execute, *job, profile, n_cores // side_by_side, report) for job in jobs
-            ]
+            running = [pool.submit(self._execute, *job, profile, n_cores // side_by_side, report) for job in jobs]
             failures = [error for future in running if (error := future.result())]
         if failures:
             raise InputError("; ".join(failures))

@@ -21,8 +21,14 @@ def _parser() -> argparse.ArgumentParser:
 
     simulate = commands.add_parser("simulate", help="simulate events from Pythia to the detector")
     simulate.add_argument("process", metavar="PROCESS", help="one of the processes that 'rewind processes' lists")
-    simulate.add_argument("-n", type=int, required=True, metavar="EVENTS", dest="n_events",
-                          help="events that pass the detector-level selection, at least")
+    simulate.add_argument(
+        "-n",
+        type=int,
+        required=True,
+        metavar="EVENTS",
+        dest="n_events",
+        help="events that pass the detector-level selection, at least",
+    )
     simulate.add_argument("-o", required=True, metavar="FILE", dest="path", help="ROOT file to write")
     simulate.add_argument("--seed", type=int, default=0)
     simulate.add_argument("--workers", type=int, default=1)
@@ -31,12 +37,19 @@ def _parser() -> argparse.ArgumentParser:
     simulate.add_argument("--no-underlying-event", action="store_false", dest="underlying_event")
     simulate.add_argument("--lhe", metavar="FILE", help="Les Houches file to shower")
     simulate.add_argument("--pt-hat-min", type=float, metavar="GEV")
-    simulate.add_argument("--generated-fraction", type=float, default=1.0, metavar="F",
-                          help="share of all generated events whose hard process is kept (0: none)")
-    simulate.add_argument("--cut", action="append", default=[], metavar="NAME=VALUE",
-                          help="change a cut of the selection, e.g. jet_pt=30")
-    simulate.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="settings",
-                          help="a further Pythia setting")
+    simulate.add_argument(
+        "--generated-fraction",
+        type=float,
+        default=1.0,
+        metavar="F",
+        help="share of all generated events whose hard process is kept (0: none)",
+    )
+    simulate.add_argument(
+        "--cut", action="append", default=[], metavar="NAME=VALUE", help="change a cut of the selection, e.g. jet_pt=30"
+    )
+    simulate.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", dest="settings", help="a further Pythia setting"
+    )
     simulate.add_argument("--force", action="store_true", help="overwrite FILE")
     simulate.set_defaults(call=_simulate)
 
@@ -79,11 +92,21 @@ def _simulate(options) -> None:
     from rewind import events
 
     cuts = _assignments(options.cut, "--cut")
-    names = ("process", "n_events", "path", "seed", "workers", "m_top", "variant", "underlying_event", "lhe",
-             "pt_hat_min", "generated_fraction", "force")
-    events.simulate(
-        **{name: getattr(options, name) for name in names}, cuts=cuts, settings=tuple(options.settings)
+    names = (
+        "process",
+        "n_events",
+        "path",
+        "seed",
+        "workers",
+        "m_top",
+        "variant",
+        "underlying_event",
+        "lhe",
+        "pt_hat_min",
+        "generated_fraction",
+        "force",
     )
+    events.simulate(**{name: getattr(options, name) for name in names}, cuts=cuts, settings=tuple(options.settings))
     print(events.summary(options.path))
 
 
@@ -124,7 +147,7 @@ def _chapters(_options) -> None:
     for chapter in book.chapters:
         print(f"{chapter.name}: {chapter.title}")
         for profile in ("quick", "full", "paper"):
-            if (record := book.last_run(chapter, profile)):
+            if record := book.last_run(chapter, profile):
                 print(f"    last {profile} run: {record['seconds']} s")
         for name, default in chapter.parameters.items():
             print(f"    {name} = {default}")

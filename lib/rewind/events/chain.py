@@ -9,7 +9,6 @@ from rewind import kinematics
 from rewind.events import detector, objects
 from rewind.events.generator import Batch
 from rewind.events.hard_process import decay_chain
-
 from rewind.events.objects import Collection
 from rewind.events.processes import Selection
 
@@ -79,9 +78,7 @@ def _detect(batch, stable, selection, rng):
     source = stable[seen.source]
     flow = Collection(seen.p4, batch.event[source])
     candidate = np.flatnonzero(seen.is_lepton)
-    leptons = Collection(
-        flow.p4[candidate], flow.event[candidate], objects.lepton_columns(batch.id[source[candidate]])
-    )
+    leptons = Collection(flow.p4[candidate], flow.event[candidate], objects.lepton_columns(batch.id[source[candidate]]))
     inside = (leptons.pt > selection.lepton_pt) & (np.abs(leptons.eta) < selection.lepton_eta)
     candidate, leptons = candidate[inside], leptons[inside]
     accepted = objects.isolated(leptons, flow)

@@ -74,9 +74,9 @@ class Chunk:
 
     def save(self, path: Path) -> None:
         """Write the chunk under its final name at once or not at all."""
-        about = {
-            name: value for name, value in vars(self).items() if name not in ("events", "generated")
-        } | {"cross_sections": [asdict(sigma) for sigma in self.cross_sections]}
+        about = {name: value for name, value in vars(self).items() if name not in ("events", "generated")} | {
+            "cross_sections": [asdict(sigma) for sigma in self.cross_sections]
+        }
         arrays = {}
         for name in ("events", "generated"):
             form, length, buffers = ak.to_buffers(ak.to_packed(getattr(self, name)))
@@ -91,9 +91,7 @@ class Chunk:
         with np.load(path) as file:
             about = json.loads(str(file["about"]))
             for name in ("events", "generated"):
-                buffers = {
-                    key.removeprefix(f"{name}/"): file[key] for key in file if key.startswith(f"{name}/")
-                }
+                buffers = {key.removeprefix(f"{name}/"): file[key] for key in file if key.startswith(f"{name}/")}
                 form = ak.forms.from_dict(about[name]["form"])
                 about[name] = ak.from_buffers(form, about[name]["length"], buffers)
         about["cross_sections"] = tuple(CrossSection(**sigma) for sigma in about["cross_sections"])
@@ -130,9 +128,7 @@ def make_chunk(request: Request, index: int) -> Chunk:
         part = reconstruct(batch, request.selection, rng, keep_constituents=request.keep_constituents)
         part["run"] = np.full(n_events, 1, np.uint32)
         part["luminosityBlock"] = np.full(n_events, index + 1, np.uint32)
-        part["event"] = (
-            index * CHUNK_EVENTS + channel * n_events + np.arange(1, n_events + 1, dtype=np.uint64)
-        )
+        part["event"] = index * CHUNK_EVENTS + channel * n_events + np.arange(1, n_events + 1, dtype=np.uint64)
         parts.append(part)
         cross_sections.append(sigma)
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
-import tempfile
 from collections.abc import Iterable
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -15,6 +12,7 @@ import numpy as np
 import pythia8mc
 
 from rewind.errors import InputError
+from rewind.events.native import captured_output
 
 __all__ = ["Batch", "CrossSection", "generate", "start"]
 
@@ -94,25 +92,10 @@ class Batch:
         return np.array([self.particle_data.charge(int(kind)) for kind in kinds])[which]
 
 
-@contextmanager
-def _standard_output(into: list[str]):
-    """Collect what C++ code prints: Pythia reports rejected settings nowhere else."""
-    saved = os.dup(1)
-    with tempfile.TemporaryFile() as sink:
-        os.dup2(sink.fileno(), 1)
-        try:
-            yield
-        finally:
-            os.dup2(saved, 1)
-            os.close(saved)
-            sink.seek(0)
-            into.append(sink.read().decode(errors="replace"))
-
-
 def _complaint(printed: list[str]) -> str:
     """Condense Pythia's own error lines into one."""
-    lines = [line.strip() for line in "".join(printed).splitlines() if line.strip()]
-    return " ".join(line for line in lines if "|" not in line and "*--" not in line)
+    lines = (line.strip() for line in printed)
+    return " ".join(line for line in lines if line and "|" not in line and "*--" not in line)
 
 
 def _misread(settings, line: str) -> str | None:
@@ -140,8 +123,7 @@ def start(settings: Iterable[str], seed: int) -> pythia8mc.Pythia:
     Raises InputError with Pythia's own message where it rejects a setting or cannot start, and for values
     that it would silently misread (a flag given as ``maybe``, a number with letters).
     """
-    printed: list[str] = []
-    with _standard_output(printed):
+    with captured_output() as printed:
         pythia = pythia8mc.Pythia("", False)
         wrong = _first_wrong(pythia, (*_SILENT, *settings, "Random:setSeed = on", f"Random:seed = {seed}"))
         started = wrong is None and pythia.init()

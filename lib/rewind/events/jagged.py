@@ -26,9 +26,7 @@ def pairs(event_a: np.ndarray, event_b: np.ndarray) -> tuple[np.ndarray, np.ndar
     return expand(first, np.searchsorted(event_b, event_a, side="right") - first)
 
 
-def unique_matches(
-    a: np.ndarray, b: np.ndarray, distance: np.ndarray, n_a: int, *, within: float
-) -> np.ndarray:
+def unique_matches(a: np.ndarray, b: np.ndarray, distance: np.ndarray, n_a: int, *, within: float) -> np.ndarray:
     """Return for each of ``n_a`` objects the index of its partner, −1 for none, each partner taken once.
 
     Candidate pairs ``(a, b)`` are taken in the order of their distance, as long as it is below ``within``

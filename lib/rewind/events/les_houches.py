@@ -36,7 +36,5 @@ def count_events(path: str | Path) -> int:
     if not is_les_houches:
         raise InputError(f"{path}: is not a Les Houches event file (no <LesHouchesEvents> tag)")
     if not ended or n_begun != n_complete:
-        raise InputError(
-            f"{path}: is cut off after {n_complete} complete events (no {_END.decode()} tag at its end)"
-        )
+        raise InputError(f"{path}: is cut off after {n_complete} complete events (no {_END.decode()} tag at its end)")
     return n_complete

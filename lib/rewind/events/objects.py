@@ -15,6 +15,7 @@ from rewind import kinematics
 from rewind.events.generator import Batch
 from rewind.events.hard_process import DecayChain
 from rewind.events.jagged import expand, jagged, pairs, unique_matches
+from rewind.events.native import captured_output
 from rewind.events.processes import Selection
 
 __all__ = [
@@ -149,9 +150,7 @@ def isolated(candidates: Collection, surroundings: Collection) -> np.ndarray:
     a, b, distance = delta_r(candidates, visible)
     near = distance < ISOLATION_RADIUS
     total = np.bincount(a[near], visible.pt[b[near]], minlength=len(candidates))
-    limit = np.where(
-        np.abs(candidates.columns["pdgId"]) == 11, ISOLATION[11], ISOLATION[13]
-    )
+    limit = np.where(np.abs(candidates.columns["pdgId"]) == 11, ISOLATION[11], ISOLATION[13])
     return total - candidates.pt < limit * candidates.pt
 
 
@@ -173,9 +172,10 @@ def cluster(particles: Collection, n_events: int, *, min_pt: float) -> tuple[Col
     """
     counts = particles.count(n_events)
     columns = dict(zip(("E", "px", "py", "pz"), particles.p4.T, strict=True))
-    sequence = fastjet.ClusterSequence(
-        jagged(columns, counts), fastjet.JetDefinition(fastjet.antikt_algorithm, RADIUS)
-    )
+    with captured_output():  # FastJet's banner
+        sequence = fastjet.ClusterSequence(
+            jagged(columns, counts), fastjet.JetDefinition(fastjet.antikt_algorithm, RADIUS)
+        )
     found = sequence.inclusive_jets(min_pt=min_pt)
     n_jets = ak.to_numpy(ak.num(found.px))
     event = np.repeat(np.arange(n_events), n_jets)

@@ -62,9 +62,7 @@ _TTBAR = ("Top:gg2ttbar = on", "Top:qqbar2ttbar = on")
 _Z_TO_MUONS = ("WeakZ0:gmZmode = 2", "23:onMode = off", "23:onIfAny = 13")
 
 PROCESSES = {
-    "ttbar_dilepton": Process(
-        "pp → tt̄ → b ℓ⁺ν b̄ ℓ⁻ν̄, ℓ = e, μ", (*_TTBAR, *_LEPTONIC_W), Selection(2, 2, 2)
-    ),
+    "ttbar_dilepton": Process("pp → tt̄ → b ℓ⁺ν b̄ ℓ⁻ν̄, ℓ = e, μ", (*_TTBAR, *_LEPTONIC_W), Selection(2, 2, 2)),
     "ttbar_semileptonic": Process(
         "pp → tt̄ → bℓν bqq̄', ℓ = e, μ of either charge", _TTBAR, Selection(1, 4, 2), _ONE_LEPTONIC_W
     ),

@@ -113,9 +113,7 @@ def _events(tables, neutrinos, indices) -> ak.Array:
         "charge": leptons["charge"],
         "pdgId": -np.sign(leptons["charge"]).astype(int) * kind,
     }
-    truth = {
-        name: np.concatenate([neutrinos[name], bottoms[name]], 1) for name in spherical
-    } | {
+    truth = {name: np.concatenate([neutrinos[name], bottoms[name]], 1) for name in spherical} | {
         "mass": np.concatenate([neutrinos["mass"], _mass(bottoms)], 1),
         "pdgId": np.concatenate([neutrinos["PDGID"], np.tile(list(_BOTTOM.values()), (n_events, 1))], 1),
         "status": np.ones((n_events, n_neutrinos + 2)),
@@ -127,9 +125,7 @@ def _events(tables, neutrinos, indices) -> ak.Array:
         "GenPart": _filled(truth, there, COLLECTIONS["GenPart"]),
     }
     nothing = np.zeros((n_events, 1), dtype=bool)
-    empty = {
-        name: _filled({}, nothing, dtypes) for name, dtypes in COLLECTIONS.items() if name not in filled
-    }
+    empty = {name: _filled({}, nothing, dtypes) for name, dtypes in COLLECTIONS.items() if name not in filled}
     total = ak.to_numpy(neutrinos["pt"]) * np.exp(1j * neutrinos["phi"].astype(np.float64))
     records = {
         "MET": {"pt": met["MET"], "phi": met["phi"]},

@@ -6,6 +6,7 @@ import errno
 import math
 import multiprocessing
 import os
+import platform
 import shutil
 import signal
 import threading
@@ -96,6 +97,7 @@ def simulate(
         "selection": asdict(request.selection),
         "generated_fraction": generated_fraction,
         "versions": dict(request.versions),
+        "processor": _processor(),
     }
     _check_output(path, force)
     work = path.with_name(f".{path.name}.{request.fingerprint()}.chunks")
@@ -104,10 +106,18 @@ def simulate(
         finished = _run(request, n_events, work, pool, workers)
         chunks = (Chunk.load(file) for file in finished)
         about |= _summary(request, finished)
-        store.write(
-            path, (chunk.events for chunk in chunks), about, (Chunk.load(file).generated for file in finished)
-        )
+        store.write(path, (chunk.events for chunk in chunks), about, (Chunk.load(file).generated for file in finished))
     shutil.rmtree(work)
+
+
+def _processor() -> str:
+    """Name the kind of processor: only on the same one are events the same to the last bit."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+    return f"{platform.machine()} {model or platform.processor()}".strip()
 
 
 def _check(*, n_events, workers, seed, generated_fraction):
@@ -137,14 +147,17 @@ def _writing(work: Path):
         yield
     except OSError as error:
         if error.errno == errno.ENOSPC:
-            raise InputError(f"{work.parent}: the disk is full; free some space and repeat the command: "
-                             "finished chunks are kept") from error
+            raise InputError(
+                f"{work.parent}: the disk is full; free some space and repeat the command: finished chunks are kept"
+            ) from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise InputError(f"{work.parent}: cannot be written to; choose another folder") from error
         raise
     except BrokenProcessPool as error:
-        raise InputError("a worker was killed (out of memory?); repeat the command, perhaps with fewer "
-                         "workers: finished chunks are kept") from error
+        raise InputError(
+            "a worker was killed (out of memory?); repeat the command, perhaps with fewer "
+            "workers: finished chunks are kept"
+        ) from error
     finally:
         if work.is_dir() and not any(work.iterdir()):
             work.rmdir()
@@ -201,8 +214,11 @@ def _run(request: Request, n_events: int, work: Path, pool: Executor, workers: i
     with tqdm(total=n_events, desc=request.process, unit="event", disable=None) as bar:
         while (count := _chunks_needed(selected, n_events)) is None:
             bar.update(min(sum(selected.values()), n_events) - bar.n)
-            index = next(i for i in range(len(selected) + len(under_way) + 1)
-                         if i not in selected and i not in under_way.values())
+            index = next(
+                i
+                for i in range(len(selected) + len(under_way) + 1)
+                if i not in selected and i not in under_way.values()
+            )
             within_file = last is None or index < last
             if within_file and len(under_way) < _worth_having(selected, n_events, workers):
                 under_way[pool.submit(make_chunk, request, index)] = index

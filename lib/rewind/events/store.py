@@ -155,14 +155,8 @@ def _read(path, tree_name) -> ak.Array:
             raise InputError(f"{path}: holds no tree '{tree_name}', so it is not an event sample of this book")
         tree = file[tree_name]
         kept = OPTIONAL_COLLECTIONS if tree_name == "Events" else {}
-        collections = collections | {
-            name: columns for name, columns in kept.items() if f"n{name}" in tree.keys()
-        }
-        columns = {
-            f"{name}_{key}": (name, key)
-            for name, keys in (collections | records).items()
-            for key in keys
-        }
+        collections = collections | {name: columns for name, columns in kept.items() if f"n{name}" in tree.keys()}
+        columns = {f"{name}_{key}": (name, key) for name, keys in (collections | records).items() for key in keys}
         missing = [name for name in (*columns, *scalars) if name not in tree.keys()]
         if missing:
             raise InputError(f"{path}: tree '{tree_name}' lacks the branch {', '.join(missing)}")
@@ -173,8 +167,7 @@ def _read(path, tree_name) -> ak.Array:
     for name in columns.keys() | scalars.keys():
         _require_finite(path, name, flat[name])
     grouped = {
-        name: ak.zip({key: flat[f"{name}_{key}"] for key in keys})
-        for name, keys in (collections | records).items()
+        name: ak.zip({key: flat[f"{name}_{key}"] for key in keys}) for name, keys in (collections | records).items()
     }
     return ak.zip(grouped | {name: flat[name] for name in scalars}, depth_limit=1)
 

@@ -16,9 +16,7 @@ __all__ = ["Coverage", "RankTest", "Tarp", "coverage", "rank_uniformity", "sbc_r
 def _posterior(samples, truth) -> tuple[np.ndarray, np.ndarray]:
     samples, truth = as_samples(samples, "posterior samples"), as_samples(truth, "truth")
     if samples.ndim != 3 or truth.shape != (samples.shape[0], samples.shape[2]):
-        raise InputError(
-            f"posterior samples {samples.shape} and truth {truth.shape}: expected (N, L, D) and (N, D)"
-        )
+        raise InputError(f"posterior samples {samples.shape} and truth {truth.shape}: expected (N, L, D) and (N, D)")
     return samples, truth
 
 

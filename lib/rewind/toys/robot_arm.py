@@ -22,8 +22,10 @@ __all__ = [
     "FoldChart",
     "HandFeatures",
     "ResidualChart",
+    "abc_acceptance",
     "forward",
     "joints",
+    "log_posterior",
     "posterior_flow",
     "sample_abc",
     "sample_posterior",
@@ -198,6 +200,25 @@ def sample_abc(
         n_simulated += _PROPOSALS
         _give_up_if_hopeless(y, n, n_accepted, n_simulated)
     return torch.cat(accepted)[:n], n_simulated
+
+
+def abc_acceptance(
+    y: Tensor, tolerance: float, generator: torch.Generator, noise: float = 0.0, n: int = 2_000_000
+) -> float:
+    """Return the share of ``n`` simulations whose hands fall within ``tolerance`` of ``y``."""
+    _, hand = simulate(n, generator, noise=noise)
+    return float(((hand - y).norm(dim=-1) < tolerance).double().mean())
+
+
+def log_posterior(x: Tensor, y: Tensor, noise: float, generator: torch.Generator, n: int = 2_000_000) -> Tensor:
+    """Return the normalised log p(x | y) ``(n,)``; the evidence is an average over ``n`` prior draws of the angles."""
+    height_width = math.hypot(noise, RAIL_WIDTH)
+    angles = sample_prior(n, generator).double()
+    angles[:, 0] = 0.0
+    missing = y - forward(angles)
+    evidence = (_log_normal(missing[:, 0], noise) + _log_normal(missing[:, 1], height_width)).exp().mean()
+    prior = _log_normal(x[:, 0], RAIL_WIDTH) + _log_normal(x[:, 1:], ANGLE_WIDTH).sum(1)
+    return prior + _log_normal(forward(x) - y, noise).sum(1) - evidence.log().to(x)
 
 
 class ResidualChart(Chart):

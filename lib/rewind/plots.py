@@ -1,0 +1,262 @@
+"""Figures of the book: one look, one colour a method. Only notebooks import this module."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Callable, Mapping, Sequence
+
+import hist
+import matplotlib.pyplot as plt
+import mplhep
+import numpy as np
+from IPython.display import HTML
+
+__all__ = [
+    "LEVELS",
+    "METHODS",
+    "arms",
+    "band",
+    "calibration",
+    "columns",
+    "compare",
+    "efficiency",
+    "event_display",
+    "figure",
+    "interactive",
+    "look",
+    "matrix",
+    "points",
+    "use_style",
+]
+
+# colour-blind safe (Okabe and Ito); line styles and luminance differ, so that grey prints read too
+METHODS = {
+    "truth": ("black", "-"),
+    "exact": ("black", "-"),
+    "flow": ("#D55E00", "--"),
+    "flow, quick": ("#CC79A7", "-."),
+    "ABC": ("#0072B2", ":"),
+    "formula": ("#666666", "--"),
+}
+LEVELS = {
+    "hard process": ("black", "-"),
+    "parton": ("#0072B2", "--"),
+    "particle": ("#009E73", "-."),
+    "detector": ("#D55E00", "-"),
+}
+_FALLBACK = [("#0072B2", "-"), ("#D55E00", "--"), ("#009E73", "-."), ("#CC79A7", ":"), ("#56B4E9", "-")]
+_STYLE = {
+    "figure.dpi": 100,
+    "figure.figsize": (6.4, 4.2),
+    "figure.constrained_layout.use": True,
+    "savefig.facecolor": "white",
+    "figure.facecolor": "white",
+    "font.size": 11,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": False,
+    "lines.linewidth": 1.8,
+}
+
+
+def use_style() -> None:
+    """Set the look of all figures."""
+    plt.rcParams.update(_STYLE)
+
+
+def look(name: str, index: int = 0) -> dict:
+    """Return colour and line style of a method or level."""
+    colour, line = {**METHODS, **LEVELS}.get(name, _FALLBACK[index % len(_FALLBACK)])
+    return {"color": colour, "linestyle": line}
+
+
+def columns(n: int, *, height: float = 3.6, width: float = 4.2, **options):
+    """Return a figure with ``n`` axes side by side."""
+    figure, axes = plt.subplots(1, n, figsize=(width * n, height), squeeze=False, **options)
+    return figure, axes[0]
+
+
+def figure(*, width: float = 6.4, height: float = 4.2):
+    """Return a figure with one axis."""
+    return plt.subplots(figsize=(width, height))
+
+
+def filled(values, edges, weights=None) -> hist.Hist:
+    """Return a histogram with weighted variances."""
+    histogram = hist.Hist(hist.axis.Variable(np.asarray(edges, dtype=float)), storage=hist.storage.Weight())
+    histogram.fill(np.asarray(values, dtype=float), weight=None if weights is None else np.asarray(weights))
+    return histogram
+
+
+def compare(
+    samples: Mapping[str, Sequence],
+    edges,
+    *,
+    xlabel: str,
+    reference: str | None = None,
+    weights: Mapping[str, Sequence] | None = None,
+    ax=None,
+):
+    """Draw normalised histograms of ``samples`` by name with statistical errors, and their ratio to ``reference``."""
+    if ax is None:
+        ratio = reference is not None
+        shape = {"height_ratios": [3, 1]} if ratio else {}
+        _, axes = plt.subplots(2 if ratio else 1, 1, sharex=True, squeeze=False, gridspec_kw=shape)
+        ax, lower = axes[0, 0], axes[-1, 0] if ratio else None
+    else:
+        lower = None
+    weights = weights or {}
+    densities = {}
+    for index, (name, values) in enumerate(samples.items()):
+        histogram = filled(values, edges, weights.get(name))
+        scale = 1 / (histogram.values(flow=True).sum() * np.diff(edges))
+        density, error = histogram.values() * scale, np.sqrt(histogram.variances()) * scale
+        densities[name] = density, error
+        mplhep.histplot(density, edges, yerr=error, ax=ax, label=name, **look(name, index))
+    ax.set_ylabel("density")
+    ax.legend()
+    if lower is not None:
+        base, base_error = densities[reference]
+        for index, (name, (density, error)) in enumerate(densities.items()):
+            with np.errstate(divide="ignore", invalid="ignore"):
+                if name == reference:
+                    relative = base_error / base
+                    lower.bar(edges[:-1], 2 * relative, np.diff(edges), 1 - relative, align="edge", color="0.85")
+                else:
+                    mplhep.histplot(density / base, edges, yerr=error / base, ax=lower, **look(name, index))
+        lower.axhline(1, color="0.5", linewidth=0.8)
+        lower.set_ylim(0.5, 1.5)
+        lower.set_ylabel(f"/ {reference}")
+    (lower if lower is not None else ax).set_xlabel(xlabel)
+    return ax
+
+
+def points(ax, x, values, errors, *, name: str, index: int = 0, **options):
+    """Draw values with error bars in the colour of ``name``."""
+    style = look(name, index) | {"linestyle": "none"}
+    ax.errorbar(x, values, yerr=errors, fmt="o", ms=4, capsize=2, label=name, **style, **options)
+
+
+def band(ax, edges, low, middle, high, *, name: str):
+    """Draw a median with its 68 % band in bins."""
+    colour = look(name)["color"]
+    ax.stairs(middle, edges, color=colour, label=f"{name}: median", linewidth=1.8, baseline=None)
+    ax.stairs(high, edges, baseline=low, fill=True, color=colour, alpha=0.25, label="central 68 %")
+
+
+def efficiency(ax, edges, passed, total, *, name: str, index: int = 0):
+    """Draw passed over total in bins with Wilson intervals."""
+    passed, total = np.asarray(passed, dtype=float), np.asarray(total, dtype=float)
+    keep = total > 0
+    n, k = total[keep], passed[keep]
+    centre, half = (k + 0.5) / (n + 1), np.sqrt(k * (n - k) / n + 0.25) / (n + 1)
+    middle = 0.5 * (np.asarray(edges)[1:] + np.asarray(edges)[:-1])[keep]
+    errors = np.abs(np.stack([k / n - centre + half, centre + half - k / n]))
+    points(ax, middle, k / n, errors, name=name, index=index)
+
+
+def matrix(ax, values, edges_x, edges_y, *, xlabel: str, ylabel: str, label: str):
+    """Draw a matrix with a colour bar."""
+    mesh = ax.pcolormesh(edges_x, edges_y, np.asarray(values).T, cmap="cividis", vmin=0)
+    ax.figure.colorbar(mesh, ax=ax, label=label)
+    ax.set_xlabel(xlabel)
+    ax.set_ylabel(ylabel)
+
+
+def arms(ax, joints, hand, *, title: str, n: int = 150):
+    """Draw robot arms, ``joints`` ``(n, 4, 2)``, with their hands at ``hand``; one arm stands out."""
+    ax.plot(*np.moveaxis(np.asarray(joints[:n]), -1, 0).swapaxes(1, 2), color="#0072B2", alpha=0.06, linewidth=1)
+    ax.plot(*np.asarray(joints[0]).T, color="#D55E00", marker="o", ms=4)
+    ax.plot(*np.asarray(hand), marker="X", color="black", ms=9)
+    ax.axvline(0, color="0.6", linewidth=0.8)
+    ax.set(title=title, xlim=(-0.4, 2.1), ylim=(-1.6, 1.6), xlabel="first coordinate", aspect="equal")
+
+
+def interactive(draw: Callable, **ranges):
+    """Call ``draw`` with sliders in JupyterLab, once with its defaults where no one is there to move them.
+
+    ``ranges`` are (low, high, step) by argument. Only a Jupyter server sets the environment variable that is asked for.
+    """
+    if "JPY_SESSION_NAME" not in os.environ:
+        draw()
+        return
+    import ipywidgets
+
+    defaults = {name: value.default for name, value in inspect.signature(draw).parameters.items()}
+    sliders = {
+        name: ipywidgets.FloatSlider(defaults[name], min=low, max=high, step=step, continuous_update=False)
+        for name, (low, high, step) in ranges.items()
+    }
+    ipywidgets.interact(draw, **sliders)
+
+
+def calibration(axes, name: str, rank_fractions, tarp, *, labels: Sequence[str], index: int = 0):
+    """Draw the rank distribution minus uniform, by dimension, and the TARP coverage minus its level with a 95 % band."""
+    left, right = axes
+    grid = np.linspace(0, 1, 101)
+    n = len(rank_fractions)
+    inside = 1.96 * np.sqrt(grid * (1 - grid) / n)
+    for dimension, label in enumerate(labels):
+        cumulated = np.searchsorted(np.sort(rank_fractions[:, dimension]), grid, side="right") / n
+        colour, line = _FALLBACK[dimension % len(_FALLBACK)]
+        left.plot(grid, cumulated - grid, color=colour, linestyle=line, label=label, linewidth=1.4)
+    left.fill_between(grid, -inside, inside, color="0.85", label="95 % if calibrated")
+    left.set(xlabel="rank of the truth", ylabel="CDF − uniform", title=f"{name}: SBC")
+    right.errorbar(tarp.levels, tarp.coverage - tarp.levels, yerr=1.96 * tarp.error, **look(name, index))
+    right.axhline(0, color="0.5", linewidth=0.8)
+    right.set(xlabel="credibility level", ylabel="coverage − level", title=f"{name}: TARP")
+    left.legend(fontsize=8)
+
+
+def _ray(pt, eta, phi):
+    """Return the end of a ray of length ln(1 + pT) in direction (η, φ)."""
+    direction = np.array([np.cos(phi), np.sin(phi), np.sinh(eta)])
+    return np.log1p(pt) * direction / np.linalg.norm(direction)
+
+
+def event_display(event) -> HTML:
+    """Return an interactive picture of one event: rays of length ln(1 + pT/GeV), levels switched by the legend.
+
+    The picture carries its script, so it turns in JupyterLab and on the page alike, without a network.
+    """
+    import plotly.graph_objects as go
+
+    final = event.GenPart[(abs(event.GenPart.pdgId) <= 5) | (abs(event.GenPart.pdgId) >= 11)]
+    final = final[abs(final.pdgId) < 20]
+    groups = (
+        ("parton", "quarks and leptons", final, 5, "dash"),
+        ("particle", "particle jets", event.GenJet, 9, "solid"),
+        ("detector", "detector jets", event.Jet, 9, "solid"),
+        ("detector", "detector leptons", event.Lepton, 4, "dot"),
+    )
+    picture = go.Figure()
+    for level, title, objects, width, dash in groups:
+        x, y, z, text = [], [], [], []
+        for one in objects:
+            ends = np.array([np.zeros(3), _ray(one.pt, one.eta, one.phi), np.full(3, np.nan)])
+            x, y, z = x + ends[:, 0].tolist(), y + ends[:, 1].tolist(), z + ends[:, 2].tolist()
+            text += [f"{title[:-1] if title.endswith('s') else title}: pT = {one.pt:.1f} GeV, η = {one.eta:.2f}"] * 3
+        line = {"color": LEVELS[level][0].replace("black", "#444"), "width": width, "dash": dash}
+        picture.add_scatter3d(x=x, y=y, z=z, mode="lines", name=title, line=line, text=text, hoverinfo="text")
+    for name, record, dash in (("missing pT", event.MET, "solid"), ("neutrinos", event.GenMET, "dash")):
+        end = _ray(record.pt, 0.0, record.phi)
+        picture.add_scatter3d(
+            x=[0, end[0]],
+            y=[0, end[1]],
+            z=[0, 0],
+            mode="lines",
+            name=name,
+            line={"color": "#CC79A7", "width": 6, "dash": dash},
+            text=f"{name}: {record.pt:.1f} GeV",
+            hoverinfo="text",
+        )
+    axis = {"showticklabels": False, "showbackground": False, "zeroline": False, "gridcolor": "#bbb"}
+    picture.update_layout(
+        scene={"xaxis": axis | {"title": "x"}, "yaxis": axis | {"title": "y"}, "zaxis": axis | {"title": "beam"}},
+        height=460,
+        margin={"l": 0, "r": 0, "t": 0, "b": 0},
+        paper_bgcolor="rgba(0,0,0,0)",
+        font={"color": "#888"},
+    )
+    return HTML(picture.to_html(full_html=False, include_plotlyjs=True, config={"displaylogo": False}))
