@@ -3,7 +3,6 @@
 import awkward as ak
 import numpy as np
 import pytest
-
 from rewind import kinematics
 from rewind.events import detector, objects
 from rewind.events.jagged import expand, pairs, unique_matches

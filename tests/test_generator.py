@@ -3,7 +3,6 @@
 import awkward as ak
 import numpy as np
 import pytest
-
 from rewind import kinematics
 from rewind.errors import InputError
 from rewind.events.generator import generate, start

@@ -11,7 +11,6 @@ from pathlib import Path
 import awkward as ak
 import numpy as np
 import pytest
-
 from rewind import events
 from rewind.errors import InputError
 from rewind.events import simulation, store

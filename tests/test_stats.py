@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import norm
-
 from rewind import stats
 from rewind.errors import InputError
+from scipy.stats import norm
 
 RNG = np.random.default_rng
 
@@ -39,7 +38,7 @@ def test_a_wrong_posterior_is_caught_by_the_size_that_theory_says(shift, scale):
     test = stats.rank_uniformity(stats.sbc_ranks(draws, truth, RNG(2)), 99)
     # true value in units of the stated posterior: N(−shift/scale, 1/scale²)
     u = np.linspace(0.001, 0.999, 999)
-    expected = np.abs(norm.cdf((norm.ppf(u) * scale + shift)) - u).max()
+    expected = np.abs(norm.cdf(norm.ppf(u) * scale + shift) - u).max()
     np.testing.assert_allclose(test.max_deviation, expected, atol=0.03)
     assert test.p_value.max() < 1e-6
     covered = stats.coverage(draws, truth, (0.68,)).coverage[0]
@@ -109,7 +108,7 @@ def test_c2st_reaches_the_optimal_accuracy_and_one_half():
     p, q = rng.normal(size=(1500, 3)), rng.normal(size=(1500, 3))
     same = stats.c2st(p, q, seed=0)
     assert abs(same.accuracy - 0.5) < 4 * same.error
-    shifted = stats.c2st(p, q + [1.0, 0, 0], seed=0)
+    shifted = stats.c2st(p, q + np.array([1.0, 0, 0]), seed=0)
     assert shifted.accuracy == pytest.approx(norm.cdf(0.5), abs=0.03)
     assert shifted.auc == pytest.approx(norm.cdf(1 / np.sqrt(2)), abs=0.03)
     correlated = rng.multivariate_normal([0, 0], [[1, 0.9], [0.9, 1]], size=1500)

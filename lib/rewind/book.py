@@ -34,6 +34,7 @@ class Chapter:
 
     @property
     def name(self) -> str:
+        """Return the notebook's name without its suffix."""
         return self.notebook.stem
 
     @cached_property
@@ -44,6 +45,7 @@ class Chapter:
 
     @property
     def title(self) -> str:
+        """Return the first heading."""
         cells = nbformat.read(self.notebook, as_version=4).cells
         lines = (line for cell in cells if cell.cell_type == "markdown" for line in cell.source.splitlines())
         return next((line.lstrip("# ") for line in lines if line.startswith("# ")), self.name)
@@ -109,7 +111,7 @@ class Book:
         from_profile = self.profile_parameters(profile)
         jobs = []
         for chapter in self.find(names):
-            chosen = {**from_profile.get(chapter.name, {}), **(parameters or {})}
+            chosen = {**from_profile.get(chapter.name, {}), **_resolved(parameters or {})}
             unknown = sorted(set(chosen) - set(chapter.parameters))
             if unknown:
                 raise InputError(
@@ -186,6 +188,14 @@ class Book:
         if subprocess.run(command, check=False, cwd=self.root).returncode:
             raise InputError("the book does not build: see Sphinx's messages above")
         return self.root / "_build" / "html" / "index.html"
+
+
+def _resolved(parameters: dict) -> dict:
+    """Make paths of existing files absolute: the chapter runs in another folder."""
+    return {
+        name: str(Path(value).resolve()) if isinstance(value, str) and Path(value).is_file() else value
+        for name, value in parameters.items()
+    }
 
 
 def _last_line(text: str) -> str:

@@ -11,6 +11,7 @@ import matplotlib.pyplot as plt
 import mplhep
 import numpy as np
 from IPython.display import HTML
+from matplotlib.ticker import NullFormatter
 
 __all__ = [
     "LEVELS",
@@ -23,7 +24,9 @@ __all__ = [
     "efficiency",
     "event_display",
     "figure",
+    "filled",
     "interactive",
+    "log_axis",
     "look",
     "matrix",
     "points",
@@ -96,6 +99,7 @@ def compare(
     xlabel: str,
     reference: str | None = None,
     weights: Mapping[str, Sequence] | None = None,
+    ratio_range: tuple[float, float] = (0.5, 1.5),
     ax=None,
 ):
     """Draw normalised histograms of ``samples`` by name with statistical errors, and their ratio to ``reference``."""
@@ -126,7 +130,7 @@ def compare(
                 else:
                     mplhep.histplot(density / base, edges, yerr=error / base, ax=lower, **look(name, index))
         lower.axhline(1, color="0.5", linewidth=0.8)
-        lower.set_ylim(0.5, 1.5)
+        lower.set_ylim(*ratio_range)
         lower.set_ylabel(f"/ {reference}")
     (lower if lower is not None else ax).set_xlabel(xlabel)
     return ax
@@ -145,23 +149,35 @@ def band(ax, edges, low, middle, high, *, name: str):
     ax.stairs(high, edges, baseline=low, fill=True, color=colour, alpha=0.25, label="central 68 %")
 
 
-def efficiency(ax, edges, passed, total, *, name: str, index: int = 0):
-    """Draw passed over total in bins with Wilson intervals."""
-    passed, total = np.asarray(passed, dtype=float), np.asarray(total, dtype=float)
-    keep = total > 0
-    n, k = total[keep], passed[keep]
-    centre, half = (k + 0.5) / (n + 1), np.sqrt(k * (n - k) / n + 0.25) / (n + 1)
-    middle = 0.5 * (np.asarray(edges)[1:] + np.asarray(edges)[:-1])[keep]
-    errors = np.abs(np.stack([k / n - centre + half, centre + half - k / n]))
-    points(ax, middle, k / n, errors, name=name, index=index)
+def efficiency(ax, values, passed, edges, *, name: str, index: int = 0, weights=None):
+    """Draw the share of entries that ``passed`` (flags) in bins of ``values``, with 68 % Wilson intervals.
+
+    With ``weights`` the number of entries of a bin is its effective one, (Σw)²/Σw².
+    """
+    values, passed = np.asarray(values, dtype=float), np.asarray(passed, dtype=bool)
+    weights = np.ones(len(values)) if weights is None else np.asarray(weights, dtype=float)
+    total, kept = filled(values, edges, weights), filled(values[passed], edges, weights[passed])
+    keep = total.values() > 0
+    n = total.values()[keep] ** 2 / total.variances()[keep]
+    share = kept.values()[keep] / total.values()[keep]
+    centre = (n * share + 0.5) / (n + 1)
+    half = np.sqrt(n * share * (1 - share) + 0.25) / (n + 1)
+    errors = np.abs(np.stack([share - centre + half, centre + half - share]))
+    points(ax, total.axes[0].centers[keep], share, errors, name=name, index=index)
 
 
 def matrix(ax, values, edges_x, edges_y, *, xlabel: str, ylabel: str, label: str):
-    """Draw a matrix with a colour bar."""
-    mesh = ax.pcolormesh(edges_x, edges_y, np.asarray(values).T, cmap="cividis", vmin=0)
-    ax.figure.colorbar(mesh, ax=ax, label=label)
-    ax.set_xlabel(xlabel)
-    ax.set_ylabel(ylabel)
+    """Draw a matrix, ``values[x, y]``, with a colour bar."""
+    drawn = mplhep.hist2dplot(np.asarray(values), edges_x, edges_y, ax=ax, cbar=False, cmap="cividis", cmin=None)
+    ax.figure.colorbar(drawn[0], ax=ax, label=label)
+    ax.set(xlabel=xlabel, ylabel=ylabel)
+
+
+def log_axis(axis, ticks: Sequence[float]):
+    """Make an axis (``ax.xaxis`` or ``ax.yaxis``) logarithmic with plain numbers at ``ticks`` and nowhere else."""
+    axis.axes.set(**{f"{axis.axis_name}scale": "log"})
+    axis.set_ticks(ticks, [f"{tick:g}" for tick in ticks])
+    axis.set_minor_formatter(NullFormatter())
 
 
 def arms(ax, joints, hand, *, title: str, n: int = 150):
@@ -192,7 +208,7 @@ def interactive(draw: Callable, **ranges):
 
 
 def calibration(axes, name: str, rank_fractions, tarp, *, labels: Sequence[str], index: int = 0):
-    """Draw the rank distribution minus uniform, by dimension, and the TARP coverage minus its level with a 95 % band."""
+    """Draw the rank distribution minus uniform, by dimension, and the TARP coverage minus its level, with bands."""
     left, right = axes
     grid = np.linspace(0, 1, 101)
     n = len(rank_fractions)

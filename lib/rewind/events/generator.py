@@ -55,14 +55,17 @@ class Batch:
 
     @cached_property
     def counts(self) -> np.ndarray:
+        """Return the number of entries of each event's record."""
         return ak.to_numpy(ak.num(self.particles.id))
 
     @cached_property
     def start(self) -> np.ndarray:
+        """Return each event's first entry in the flat arrays."""
         return np.cumsum(self.counts) - self.counts
 
     @cached_property
     def event(self) -> np.ndarray:
+        """Return the event of each entry."""
         return np.repeat(np.arange(len(self)), self.counts)
 
     def _flat(self, values) -> np.ndarray:

@@ -54,10 +54,12 @@ class Collection:
 
     @property
     def pt(self):
+        """Return transverse momenta."""
         return kinematics.pt(self.p4)
 
     @property
     def eta(self):
+        """Return pseudorapidities."""
         return kinematics.eta(self.p4)
 
     def by_pt(self) -> Collection:

@@ -33,8 +33,8 @@ def load_hdf5(path: str | Path) -> ak.Array:
     """Return the events of a public HDF5 file with the fields of :func:`rewind.events.load`.
 
     ``GenPart`` holds the neutrinos and, where the file says which jets they are, the b quarks with their jets'
-    coordinates; particle-level and Les Houches collections are empty, and all events pass at detector level. Raises InputError
-    for a file of another kind, a missing table or column, and entries that are not finite.
+    coordinates; particle-level and Les Houches collections are empty, and all events pass at detector level.
+    Raises InputError for a file of another kind, a missing table or column, and entries that are not finite.
     """
     path = Path(path)
     if not path.is_file():

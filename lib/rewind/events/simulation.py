@@ -25,6 +25,7 @@ from rewind.events import store
 from rewind.events.chunks import CHUNK_EVENTS, Chunk, Request, make_chunk
 from rewind.events.les_houches import count_events
 from rewind.events.processes import base_settings, find_process, find_variant
+from rewind.physics.constants import M_TOP
 
 __all__ = ["simulate"]
 
@@ -54,8 +55,9 @@ def simulate(
     Events are stored that pass the selection at particle or detector level. ``settings`` are further Pythia
     settings "Key = value"; ``lhe`` a Les Houches file to shower instead of the internal hard process;
     ``generated_fraction`` the share of all generated events whose hard process is kept; ``cuts`` changes
-    fields of :class:`Selection`. ``m_top`` and ``pt_hat_min`` in GeV. ``executor`` runs the chunks (default: a pool
-    of ``workers`` processes). A run that was interrupted goes on from its finished chunks when repeated.
+    fields of :class:`Selection`. ``m_top`` and ``pt_hat_min`` in GeV. ``executor`` runs the chunks, up to twice
+    ``workers`` at a time (default: a pool of ``workers`` processes). A run that was interrupted goes on from its
+    finished chunks when repeated.
 
     Raises InputError for anything that cannot be simulated or written.
     """
@@ -89,7 +91,7 @@ def simulate(
         "title": chosen.title,
         "seed": seed,
         "variant": variant,
-        "m_top": m_top,
+        "m_top": M_TOP if m_top is None else m_top,
         "underlying_event": underlying_event,
         "pt_hat_min": pt_hat_min,
         "lhe": request.lhe,

@@ -1,6 +1,6 @@
 """What every chapter's verdict uses: calibration, distances between samples, bootstrap errors."""
 
-from rewind.stats.bootstrap import Estimate, bootstrap, effective_sample_size, quantile, width68
+from rewind.stats.bootstrap import Estimate, bootstrap, effective_sample_size, median, quantile, width68
 from rewind.stats.calibration import coverage, rank_uniformity, sbc_ranks, tarp
 from rewind.stats.distances import (
     c2st,
@@ -17,6 +17,7 @@ __all__ = [
     "coverage",
     "effective_sample_size",
     "energy_distance",
+    "median",
     "mmd",
     "quantile",
     "rank_uniformity",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +10,16 @@ import torch
 
 from rewind.errors import InputError
 
-__all__ = ["Estimate", "as_samples", "as_weights", "bootstrap", "effective_sample_size", "quantile", "width68"]
+__all__ = [
+    "Estimate",
+    "as_samples",
+    "as_weights",
+    "bootstrap",
+    "effective_sample_size",
+    "median",
+    "quantile",
+    "width68",
+]
 
 
 class Estimate(NamedTuple):
@@ -59,6 +68,11 @@ def quantile(samples, levels, weights=None) -> np.ndarray:
     return np.quantile(samples, levels, weights=weights, method="inverted_cdf")
 
 
+def median(samples, weights=None) -> float:
+    """Return the weighted median."""
+    return float(quantile(samples, 0.5, weights))
+
+
 def width68(samples, weights=None) -> float:
     """Return the full width between the 16 % and 84 % quantiles."""
     low, high = quantile(samples, [0.16, 0.84], weights)
@@ -70,23 +84,24 @@ def bootstrap(
     *samples,
     rng: np.random.Generator,
     n_replicas: int = 200,
-    weights: Sequence | None = None,
+    weights=None,
 ) -> Estimate:
     """Return ``statistic(*samples)`` with the standard deviation over resampled events as its error.
 
-    Every array is resampled along its first axis on its own, with its weights where ``weights`` gives one entry (or
-    None) an array; ``statistic`` is then called with ``weights=[…]``.
+    Every array is resampled along its first axis on its own. ``weights``, an array for a single sample and a sequence
+    with one array (or None) a sample for several, are resampled with it and passed on as ``weights=``.
     """
     samples = [as_samples(values, f"samples {i}") for i, values in enumerate(samples)]
+    single = len(samples) == 1
     if weights is not None:
-        weights = [None if w is None else as_samples(w, "weights") for w in weights]
+        weights = [None if w is None else as_samples(w, "weights") for w in ([weights] if single else weights)]
 
     def evaluate(chosen):
         arrays = [values[index] for values, index in zip(samples, chosen, strict=True)]
         if weights is None:
             return statistic(*arrays)
         taken = [None if w is None else w[index] for w, index in zip(weights, chosen, strict=True)]
-        return statistic(*arrays, weights=taken)
+        return statistic(*arrays, weights=taken[0] if single else taken)
 
     replicas = [
         evaluate([rng.integers(len(values), size=len(values)) for values in samples]) for _ in range(n_replicas)

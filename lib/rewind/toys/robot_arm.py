@@ -25,7 +25,8 @@ __all__ = [
     "abc_acceptance",
     "forward",
     "joints",
-    "log_posterior",
+    "log_evidence",
+    "log_joint",
     "posterior_flow",
     "sample_abc",
     "sample_posterior",
@@ -210,15 +211,21 @@ def abc_acceptance(
     return float(((hand - y).norm(dim=-1) < tolerance).double().mean())
 
 
-def log_posterior(x: Tensor, y: Tensor, noise: float, generator: torch.Generator, n: int = 2_000_000) -> Tensor:
-    """Return the normalised log p(x | y) ``(n,)``; the evidence is an average over ``n`` prior draws of the angles."""
+def log_joint(x: Tensor, y: Tensor, noise: float) -> Tensor:
+    """Return log p(x) + log p(y | x) ``(n,)`` of arms ``(n, 4)``: the posterior up to the evidence."""
+    prior = _log_normal(x[:, 0], RAIL_WIDTH) + _log_normal(x[:, 1:], ANGLE_WIDTH).sum(1)
+    return prior + _log_normal(forward(x) - y, noise).sum(1)
+
+
+def log_evidence(y: Tensor, noise: float, generator: torch.Generator, n: int = 2_000_000) -> tuple[float, float]:
+    """Return log p(y) and its standard error: an average over ``n`` prior draws of the angles."""
     height_width = math.hypot(noise, RAIL_WIDTH)
     angles = sample_prior(n, generator).double()
     angles[:, 0] = 0.0
     missing = y - forward(angles)
-    evidence = (_log_normal(missing[:, 0], noise) + _log_normal(missing[:, 1], height_width)).exp().mean()
-    prior = _log_normal(x[:, 0], RAIL_WIDTH) + _log_normal(x[:, 1:], ANGLE_WIDTH).sum(1)
-    return prior + _log_normal(forward(x) - y, noise).sum(1) - evidence.log().to(x)
+    likelihood = (_log_normal(missing[:, 0], noise) + _log_normal(missing[:, 1], height_width)).exp()
+    mean, error = likelihood.mean(), likelihood.std() / n**0.5
+    return float(mean.log()), float(error / mean)
 
 
 class ResidualChart(Chart):
