@@ -5,6 +5,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import pytest
 import torch
 from hypothesis import settings
+
 from rewind import events
 
 settings.register_profile("steady", deadline=None, derandomize=True, max_examples=25)

@@ -4,10 +4,11 @@ import json
 
 import pytest
 import torch
+from safetensors.torch import save_file
+
 from rewind.errors import InputError
 from rewind.nn import checkpoints
 from rewind.toys import robot_arm
-from safetensors.torch import save_file
 
 CONFIGURATION = {"noise": 0.1, "layers": 1, "bins": 4, "hidden": 8}
 

@@ -6,6 +6,7 @@ from functools import partial
 
 import pytest
 import torch
+
 from rewind.errors import InputError
 from rewind.nn import checkpoints
 from rewind.nn.flows import ConditionalFlow, coupling_spline_flow, spline_flow

@@ -3,6 +3,7 @@
 import awkward as ak
 import numpy as np
 import pytest
+
 from rewind import kinematics
 from rewind.errors import InputError
 from rewind.events.generator import generate, start
@@ -47,7 +48,7 @@ def test_hard_process_equals_pythias_own_record(process):
 def test_hard_process_conserves_momentum_at_every_vertex(variant):
     batch, _ = generate(started("tth_semileptonic", variant), 50, 3)
     hard, p4 = les_houches(batch)
-    n = ak.num(hard.pdgId)
+    n = ak.to_numpy(ak.num(hard.pdgId))
     first = np.repeat(np.cumsum(n) - n, n)
     status, mother = (ak.to_numpy(ak.flatten(hard[name])) for name in ("status", "mother"))
     event = np.repeat(np.arange(50), n)

@@ -2,6 +2,7 @@ import numpy as np
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+
 from rewind import kinematics as k
 
 momentum = st.floats(-500, 500, allow_nan=False)

@@ -11,6 +11,7 @@ from pathlib import Path
 import awkward as ak
 import numpy as np
 import pytest
+
 from rewind import events
 from rewind.errors import InputError
 from rewind.events import simulation, store
@@ -189,13 +190,13 @@ def test_z_jets_keeps_the_constituents_of_the_leading_jet(tmp_path):
     path = tmp_path / "z.root"
     events.simulate("z_jets", 20, path, pt_hat_min=60.0, **FAST)
     z = events.load(path)
-    for level, cone in (("GenJet", 0.65), ("Jet", 0.65)):
+    for level in ("GenJet", "Jet"):
         some = z[ak.num(z[level]) > 0]
         jet, inside = some[level][:, 0], some[f"{level}Constituent"]
         px, py = (ak.sum(inside.pt * f(inside.phi), axis=1) for f in (np.cos, np.sin))
         np.testing.assert_allclose(np.hypot(px, py), jet.pt, rtol=2e-5)
         phi = (inside.phi - jet.phi + np.pi) % (2 * np.pi) - np.pi
-        assert ak.all(np.hypot(inside.eta - jet.eta, phi) < cone, axis=None)
+        assert ak.mean(np.hypot(inside.eta - jet.eta, phi) < 0.4, axis=None) > 0.97
     assert events.metadata(path)["pt_hat_min"] == 60.0
     muons = z.Lepton[z.pass_detector]
     assert ak.all(abs(muons.pdgId) == 13, axis=None)

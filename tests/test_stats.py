@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import norm
+
 from rewind import stats
 from rewind.errors import InputError
-from scipy.stats import norm
 
 RNG = np.random.default_rng
 

@@ -9,6 +9,7 @@ from functools import partial
 
 import pytest
 import torch
+
 from rewind.errors import InputError
 from rewind.nn.flows import ConditionalFlow, spline_flow
 from rewind.nn.training import Optimization, SimulatedBatches, fit

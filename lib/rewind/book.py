@@ -183,7 +183,15 @@ class Book:
             if not executed.exists():
                 raise InputError(f"chapter {chapter.name} was not run with profile {profile}: 'rewind run' first")
             shutil.copy(executed, source / "notebooks" / executed.name)
-        command = [sys.executable, "-m", "jupyter_book", "build", str(source), "--path-output", str(self.root)]
+        command = [
+            sys.executable,
+            "-c",
+            "from jupyter_book.cli.main import main; main()",
+            "build",
+            str(source),
+            "--path-output",
+            str(self.root),
+        ]
         command += ["--all", *(["-W", "-n", "--keep-going"] if strict else [])]
         if subprocess.run(command, check=False, cwd=self.root).returncode:
             raise InputError("the book does not build: see Sphinx's messages above")

@@ -34,7 +34,7 @@ def eta(p):
 
 
 def mass_squared(p):
-    """Return E² − |p|², computed as (E − |pz|)(E + |pz|) − pT² to keep digits at high energy."""
+    """Return E² − p², computed as (E − pz)(E + pz) − pT² with positive pz to keep digits at high energy."""
     along = _library(p).abs(p[..., 3])
     return (p[..., 0] - along) * (p[..., 0] + along) - p[..., 1] ** 2 - p[..., 2] ** 2
 

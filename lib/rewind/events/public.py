@@ -30,7 +30,7 @@ _NO_PARTON, _BOTTOM = -1, {0: 5, 1: -5}
 
 
 def load_hdf5(path: str | Path) -> ak.Array:
-    """Return the events of a public HDF5 file with the fields of :func:`rewind.events.load`.
+    """Return the events of a public HDF5 file with the fields of :func:`rewind.events.samples.load`.
 
     ``GenPart`` holds the neutrinos and, where the file says which jets they are, the b quarks with their jets'
     coordinates; particle-level and Les Houches collections are empty, and all events pass at detector level.

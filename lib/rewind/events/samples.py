@@ -29,7 +29,10 @@ def load(path: str | Path) -> ak.Array:
 
 
 def sample(process: str, n_events: int, *, seed: int = 0, workers: int = 1, **options) -> Path:
-    """Return the path of a cached sample, simulated now if there is none; ``options`` go to :func:`simulate`."""
+    """Return the path of a cached sample, simulated now if there is none.
+
+    ``options`` go to :func:`~rewind.events.simulation.simulate`.
+    """
     digest = sha256(repr(sorted(options.items())).encode()).hexdigest()[:8]
     path = paths.root() / "_cache" / f"{process}-{n_events}-{seed}-{digest}.root"
     path.parent.mkdir(exist_ok=True)

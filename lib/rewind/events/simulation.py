@@ -55,9 +55,9 @@ def simulate(
     Events are stored that pass the selection at particle or detector level. ``settings`` are further Pythia
     settings "Key = value"; ``lhe`` a Les Houches file to shower instead of the internal hard process;
     ``generated_fraction`` the share of all generated events whose hard process is kept; ``cuts`` changes
-    fields of :class:`Selection`. ``m_top`` and ``pt_hat_min`` in GeV. ``executor`` runs the chunks, up to twice
-    ``workers`` at a time (default: a pool of ``workers`` processes). A run that was interrupted goes on from its
-    finished chunks when repeated.
+    fields of :class:`~rewind.events.processes.Selection`. ``m_top`` and ``pt_hat_min`` in GeV. ``executor``
+    runs the chunks, up to twice ``workers`` at a time (default: a pool of ``workers`` processes). A run that
+    was interrupted goes on from its finished chunks when repeated.
 
     Raises InputError for anything that cannot be simulated or written.
     """

@@ -180,7 +180,7 @@ def _require_finite(path, name, values) -> None:
 
 
 def load(path: str | Path) -> ak.Array:
-    """Return the events of one of this book's ROOT files; see :func:`rewind.events.load`."""
+    """Return the events of one of this book's ROOT files; see :func:`rewind.events.samples.load`."""
     return _read(path, "Events")
 
 

@@ -36,7 +36,7 @@ class Standardize(nn.Module):
         return values * self.scale + self.mean
 
     def log_det(self) -> Tensor:
-        """Return log |∂ standardised/∂ value|."""
+        """Return the log-Jacobian of standardising."""
         return -self.scale.log().sum()
 
 
@@ -44,7 +44,7 @@ class Chart(nn.Module):
     """Map a target to coordinates in which its density is simple; this one changes nothing.
 
     A chart may depend on the event. It is a bijection: ``inverse`` undoes ``forward``, and ``forward``
-    returns the coordinates ``(n, d)`` and log |∂ coordinates/∂ target| ``(n,)``.
+    returns the coordinates ``(n, d)`` and the logarithm ``(n,)`` of the Jacobian determinant's modulus.
     """
 
     def forward(self, target: Tensor, event: Tensor) -> tuple[Tensor, Tensor]:
