@@ -112,5 +112,5 @@ def test_settings_that_pythia_rejects_or_misreads(setting, message):
 
 
 def test_impossible_beams_give_pythias_reason():
-    with pytest.raises(InputError, match="does not start"):
+    with pytest.raises(InputError, match="does not start: PYTHIA Error in"):
         start(("Beams:eCM = 1.0", "Top:gg2ttbar = on"), 1)

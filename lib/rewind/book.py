@@ -25,6 +25,8 @@ __all__ = ["PROFILES", "Book", "Chapter"]
 
 PROFILES = ("quick", "full", "paper")
 
+_JUPYTER_BOOK = "from jupyter_book.cli.main import main; main()"
+
 
 @dataclass(frozen=True)
 class Chapter:
@@ -172,26 +174,18 @@ class Book:
 
         ``strict`` makes every warning an error. Raises InputError where a chapter was not run, or Sphinx fails.
         """
+        executed = [self.executed(chapter, profile) for chapter in self.chapters]
+        if missing := [path.stem for path in executed if not path.exists()]:
+            raise InputError(f"chapter {missing[0]} was not run with profile {profile}: 'rewind run' first")
         source = self.root / "_build" / "source"
         shutil.rmtree(source, ignore_errors=True)
         shutil.copytree(self.root / "book", source / "book")
         (source / "notebooks").mkdir()
         for name in ("_config.yml", "_toc.yml"):
             shutil.copy(self.root / name, source / name)
-        for chapter in self.chapters:
-            executed = self.executed(chapter, profile)
-            if not executed.exists():
-                raise InputError(f"chapter {chapter.name} was not run with profile {profile}: 'rewind run' first")
-            shutil.copy(executed, source / "notebooks" / executed.name)
-        command = [
-            sys.executable,
-            "-c",
-            "from jupyter_book.cli.main import main; main()",
-            "build",
-            str(source),
-            "--path-output",
-            str(self.root),
-        ]
+        for path in executed:
+            shutil.copy(path, source / "notebooks" / path.name)
+        command = [sys.executable, "-c", _JUPYTER_BOOK, "build", str(source), "--path-output", str(self.root)]
         command += ["--all", *(["-W", "-n", "--keep-going"] if strict else [])]
         if subprocess.run(command, check=False, cwd=self.root).returncode:
             raise InputError("the book does not build: see Sphinx's messages above")
@@ -212,10 +206,12 @@ def _last_line(text: str) -> str:
 
 
 def _failing_cell(path: Path) -> str:
-    """Name the first cell with an error, by its number among the code cells, and the error."""
+    """Name the first cell that did not complete, by its number among the code cells, and the error."""
     code = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
     for number, cell in enumerate(code, start=1):
-        for output in cell.outputs:
-            if output.output_type == "error" and "papermill-error-cell-tag" not in cell.metadata.get("tags", []):
-                return f"code cell {number} ({output.ename}: {output.evalue.splitlines()[0] if output.evalue else ''})"
-    return "an unknown cell"
+        if cell.metadata.get("papermill", {}).get("status") == "completed":
+            continue
+        errors = [output for output in cell.outputs if output.output_type == "error"]
+        said = (f"{error.ename}: {error.evalue.partition(chr(10))[0]}" for error in errors)
+        return f"code cell {number} ({next(said, 'the kernel died')})"
+    return "no cell, but papermill failed"

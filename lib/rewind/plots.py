@@ -31,6 +31,7 @@ __all__ = [
     "matrix",
     "points",
     "use_style",
+    "verdicts",
 ]
 
 # colour-blind safe (Okabe and Ito); line styles and luminance differ, so that grey prints read too
@@ -180,6 +181,20 @@ def log_axis(axis, ticks: Sequence[float]):
     axis.set_minor_formatter(NullFormatter())
 
 
+def verdicts(ax, table: Mapping[str, Sequence[float]], *, perfect: float) -> dict[str, tuple[float, float]]:
+    """Draw a figure of merit of each method, one row a method, one point a trial; return means with standard errors."""
+    means = {}
+    for row, (name, values) in enumerate(table.items()):
+        values = np.asarray(values)
+        colour = look(name.split(",")[0] if name not in METHODS else name, row)["color"]
+        means[name] = values.mean(), values.std(ddof=1) / np.sqrt(len(values))
+        ax.plot(values, np.full(len(values), row), "o", color=colour, alpha=0.5)
+        ax.errorbar(means[name][0], row - 0.2, xerr=means[name][1], fmt="|", color=colour, capsize=3, ms=12)
+    ax.axvline(perfect, **look("exact"))
+    ax.set(yticks=range(len(table)), yticklabels=list(table))
+    return means
+
+
 def arms(ax, joints, hand, *, title: str, n: int = 150):
     """Draw robot arms, ``joints`` ``(n, 4, 2)``, with their hands at ``hand``; one arm stands out."""
     ax.plot(*np.moveaxis(np.asarray(joints[:n]), -1, 0).swapaxes(1, 2), color="#0072B2", alpha=0.06, linewidth=1)
@@ -267,11 +282,14 @@ def event_display(event) -> HTML:
             text=f"{name}: {record.pt:.1f} GeV",
             hoverinfo="text",
         )
-    axis = {"showticklabels": False, "showbackground": False, "zeroline": False, "gridcolor": "#bbb"}
+    beam = {"color": "#888", "width": 2}
+    picture.add_scatter3d(x=[0, 0], y=[0, 0], z=[-6, 6], mode="lines", name="beam", line=beam, hoverinfo="name")
+    camera = {"eye": {"x": 0.9, "y": 0.45, "z": 0.45}, "up": {"x": 0, "y": 1, "z": 0}}
     picture.update_layout(
-        scene={"xaxis": axis | {"title": "x"}, "yaxis": axis | {"title": "y"}, "zaxis": axis | {"title": "beam"}},
+        scene={f"{name}axis": {"visible": False, "range": [-6, 6]} for name in "xyz"} | {"camera": camera},
         height=460,
         margin={"l": 0, "r": 0, "t": 0, "b": 0},
+        legend={"orientation": "h"},
         paper_bgcolor="rgba(0,0,0,0)",
         font={"color": "#888"},
     )

@@ -4,7 +4,7 @@ from rewind.events.processes import PROCESSES, VARIANTS, Process, Selection
 from rewind.events.samples import load, sample
 from rewind.events.simulation import simulate
 from rewind.events.store import load_generated, metadata, summary
-from rewind.events.tensors import to_tensors
+from rewind.events.tensors import momenta, to_tensors
 
 __all__ = [
     "PROCESSES",
@@ -14,6 +14,7 @@ __all__ = [
     "load",
     "load_generated",
     "metadata",
+    "momenta",
     "sample",
     "simulate",
     "summary",

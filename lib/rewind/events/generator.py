@@ -126,6 +126,7 @@ def start(settings: Iterable[str], seed: int) -> pythia8mc.Pythia:
     Raises InputError with Pythia's own message where it rejects a setting or cannot start, and for values
     that it would silently misread (a flag given as ``maybe``, a number with letters).
     """
+    settings = tuple(settings)
     with captured_output() as printed:
         pythia = pythia8mc.Pythia("", False)
         wrong = _first_wrong(pythia, (*_SILENT, *settings, "Random:setSeed = on", f"Random:seed = {seed}"))
@@ -134,8 +135,18 @@ def start(settings: Iterable[str], seed: int) -> pythia8mc.Pythia:
         line, reason = wrong
         raise InputError(f"Pythia setting '{line}': {reason or _complaint(printed)}")
     if not started:
-        raise InputError(f"Pythia does not start: {_complaint(printed) or 'no reason given'}")
+        raise InputError(f"Pythia does not start: {_reason(settings)}")
     return pythia
+
+
+def _reason(settings) -> str:
+    """Start once more, not quietly, to hear why it fails."""
+    with captured_output() as printed:
+        pythia = pythia8mc.Pythia("", False)
+        for line in settings:
+            pythia.readString(line)
+        pythia.init()
+    return _complaint(printed) or "no reason given"
 
 
 def _first_wrong(pythia, settings) -> tuple[str, str | None] | None:

@@ -53,6 +53,9 @@ def load_hdf5(path: str | Path) -> ak.Array:
             raise InputError(f"{path}: lacks the table '{_GROUP}/{_NEUTRINO_TABLES[0]}'")
         neutrinos = _table(path, group, found[0], _NEUTRINO_FIELDS)
         indices = np.asarray(group["jets_indices"]) if "jets_indices" in group else None
+    for name, table in (*tables.items(), (found[0], neutrinos)):
+        if len(table) != len(tables["jets"]):
+            raise InputError(f"{path}: {len(tables['jets'])} events in 'jets', {len(table)} in '{name}'")
     return _events(tables, neutrinos, indices)
 
 

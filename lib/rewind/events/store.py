@@ -136,11 +136,12 @@ def _opened(path: str | Path):
     if not path.exists():
         raise InputError(f"{path}: no such file; 'rewind simulate' makes one")
     try:
-        file = uproot.open(path)
-    except Exception as error:
+        with uproot.open(path) as file:
+            yield file
+    except InputError:
+        raise
+    except Exception as error:  # uproot's own are of many kinds, and come late where a file is cut
         raise InputError(f"{path}: not a readable ROOT file ({_first_line(error)}); simulate it again") from error
-    with file:
-        yield file
 
 
 def _first_line(error: Exception) -> str:
@@ -160,10 +161,7 @@ def _read(path, tree_name) -> ak.Array:
         missing = [name for name in (*columns, *scalars) if name not in tree.keys()]
         if missing:
             raise InputError(f"{path}: tree '{tree_name}' lacks the branch {', '.join(missing)}")
-        try:
-            flat = tree.arrays([*columns, *scalars])
-        except Exception as error:
-            raise InputError(f"{path}: tree '{tree_name}' cannot be read ({_first_line(error)})") from error
+        flat = tree.arrays([*columns, *scalars])
     for name in columns.keys() | scalars.keys():
         _require_finite(path, name, flat[name])
     grouped = {
@@ -175,8 +173,8 @@ def _read(path, tree_name) -> ak.Array:
 def _require_finite(path, name, values) -> None:
     finite = np.isfinite(values)
     if not ak.all(finite, axis=None):
-        bad = int(ak.to_numpy(ak.argmin(ak.all(finite, axis=-1) if values.ndim > 1 else finite, axis=0)))
-        raise InputError(f"{path}: branch '{name}' is not finite in event {bad} (counted from 0)")
+        first = np.argmin(ak.to_numpy(ak.all(finite, axis=-1) if values.ndim > 1 else finite))
+        raise InputError(f"{path}: branch '{name}' is not finite in event {first} (counted from 0)")
 
 
 def load(path: str | Path) -> ak.Array:

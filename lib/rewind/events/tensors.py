@@ -1,4 +1,4 @@
-"""From jagged events to what networks read: padded tensors with masks."""
+"""From jagged events to arrays: four-momenta, and padded tensors with masks."""
 
 from __future__ import annotations
 
@@ -9,9 +9,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rewind import kinematics
 from rewind.errors import InputError
 
-__all__ = ["to_tensors"]
+__all__ = ["momenta", "to_tensors"]
+
+
+def momenta(objects: ak.Array) -> np.ndarray:
+    """Return the four-momenta ``(n, 4)`` of all objects of a jagged collection, one event after the other, GeV.
+
+    Reads either ``energy, px, py, pz`` or ``pt, eta, phi, mass``.
+    """
+    flat = ak.flatten(objects)
+    if "energy" in flat.fields:
+        return np.stack([flat[name].to_numpy() for name in ("energy", "px", "py", "pz")], axis=-1)
+    columns = (flat[name].to_numpy().astype(float) for name in ("pt", "eta", "phi", "mass"))
+    return kinematics.from_pt_eta_phi_mass(*columns)
 
 
 def to_tensors(

@@ -1,0 +1,171 @@
+"""The runner and the command: what is run, what is refused, and what is left behind by a failure."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import nbformat
+import pytest
+
+from rewind import cli, paths
+from rewind.book import Book
+from rewind.errors import InputError
+
+TITLE, PARAMETERS = "# A small chapter", "N = 2\nDATA = ''"
+
+
+def notebook(*code):
+    cells = [nbformat.v4.new_markdown_cell(TITLE), nbformat.v4.new_code_cell(PARAMETERS)]
+    cells[1].metadata["tags"] = ["parameters"]
+    cells += [nbformat.v4.new_code_cell(source) for source in code]
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    return nbformat.v4.new_notebook(cells=cells, metadata=kernel)
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch):
+    """A book of two small chapters."""
+    for folder in ("notebooks", "lib", "profiles", "data"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "_toc.yml").touch()
+    (tmp_path / "lib" / "module.py").write_text("x = 1")
+    (tmp_path / "profiles" / "full.yml").write_text("01_first: {N: 20}\n")
+    nbformat.write(notebook("print(N ** 2)", "print(repr(DATA))"), tmp_path / "notebooks" / "01_first.ipynb")
+    nbformat.write(notebook("x = 1", "1 / (N - 2)"), tmp_path / "notebooks" / "02_second.ipynb")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def printed(path):
+    cells = nbformat.read(path, as_version=4).cells
+    return "".join(o.text for cell in cells if cell.cell_type == "code" for o in cell.outputs if "text" in o)
+
+
+def test_chapters_have_titles_and_parameters(root):
+    first, second = Book(root).chapters
+    assert (first.name, first.title) == ("01_first", "A small chapter")
+    assert first.parameters == {"N": "2", "DATA": "''"}
+    assert Book(root).find(["2"]) == Book(root).find(["02_second"]) == [second]
+
+
+@pytest.mark.slow
+def test_runs_what_changed_and_nothing_else(root):
+    book, said = Book(root), []
+
+    def run(**options):
+        said.clear()
+        book.run(["1"], report=said.append, **options)
+        return any("done" in line for line in said)
+
+    assert run()
+    executed = root / "_run" / "quick" / "01_first.ipynb"
+    assert printed(executed) == "4\n''\n"
+    assert not run()
+    assert said == ["01_first: unchanged, not run again"]
+    (root / "lib" / "module.py").write_text("x = 2")
+    assert run()
+    assert run(parameters={"N": 3})
+    assert printed(executed) == "9\n''\n"
+    assert run(force=True, parameters={"N": 3})
+    assert run(profile="full")
+    assert printed(root / "_run" / "full" / "01_first.ipynb") == "400\n''\n"
+    assert book.last_run(book.chapters[0], "full")["parameters"] == {"N": 20}
+
+
+@pytest.mark.slow
+def test_a_path_may_be_relative_to_where_the_command_was_called(root):
+    (root / "mine.root").touch()
+    Book(root).run(["1"], parameters={"DATA": "mine.root"}, report=lambda _: None)
+    assert str(root / "mine.root") in printed(root / "_run" / "quick" / "01_first.ipynb")
+
+
+@pytest.mark.slow
+def test_a_failing_chapter_names_its_cell_and_spares_the_others(root):
+    with pytest.raises(InputError, match=r"02_second failed in code cell 3 \(ZeroDivisionError: division by zero\)"):
+        Book(root).run(report=lambda _: None)
+    folder = root / "_run" / "quick"
+    assert {path.name for path in folder.iterdir()} == {"01_first.ipynb", "01_first.json", "02_second.failed.ipynb"}
+    Book(root).run(["2"], parameters={"N": 3}, report=lambda _: None)
+    assert {path.name for path in folder.glob("02*")} == {"02_second.ipynb", "02_second.json"}
+
+
+@pytest.mark.slow
+def test_a_kernel_that_dies_is_reported(root):
+    nbformat.write(notebook("import os", "os._exit(3)"), root / "notebooks" / "02_second.ipynb")
+    with pytest.raises(InputError, match=r"02_second failed in code cell 3 \(the kernel died\)"):
+        Book(root).run(["2"], report=lambda _: None)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "9"], "unknown chapter '9': choose one of 01_first, 02_second"),
+        (["run", "--profile", "huge"], "unknown profile 'huge': choose one of quick, full, paper"),
+        (["run", "1", "-p", "M=3"], "chapter 01_first has no parameter M: it has N, DATA"),
+        (["run", "1", "-p", "N"], "-p N: expected NAME=VALUE"),
+        (["build"], "chapter 01_first was not run with profile quick"),
+        (["info", "absent.root"], "absent.root: no such file"),
+        (["simulate", "higgs", "-n", "5", "-o", "x.root"], "unknown process 'higgs'"),
+        (["simulate", "z_jets", "-n", "0", "-o", "x.root"], "n_events = 0"),
+        (["simulate", "z_jets", "-n", "1", "-o", "x.root", "--set", "PartonLevel:MPI = maybe"], "takes on or off"),
+        (["simulate", "z_jets", "-n", "1", "-o", "x.root", "--cut", "jet_pt"], "--cut jet_pt: expected NAME=VALUE"),
+    ],
+)
+def test_mistakes_get_one_line_and_status_2(root, capsys, arguments, message):
+    assert cli.main(arguments) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_chapters_and_processes_are_listed(root, capsys):
+    assert cli.main(["chapters"]) == 0
+    assert "01_first: A small chapter" in capsys.readouterr().out
+    assert cli.main(["processes"]) == 0
+    assert "ttbar_dilepton" in capsys.readouterr().out
+
+
+def test_simulate_and_info_on_the_command_line(tmp_path, capsys):
+    out = tmp_path / "z.root"
+    arguments = ["simulate", "z_jets", "-n", "5", "--seed", "1", "-o", str(out), "--no-underlying-event"]
+    arguments += ["--pt-hat-min", "80", "--m-top", "171", "--variant", "isr_up", "--cut", "jet_pt=30"]
+    assert cli.main(arguments) == 0
+    said = capsys.readouterr().out
+    assert "pass the detector-level selection" in said
+    assert cli.main(["info", str(out)]) == 0
+    assert capsys.readouterr().out == said
+    assert "jet_pt 30" in said
+
+
+def test_outside_of_a_book(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(paths, "__file__", str(tmp_path / "paths.py"))
+    assert cli.main(["chapters"]) == 2
+    assert "no book here" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_ctrl_c_is_no_traceback_and_leaves_no_final_file(tmp_path):
+    out = tmp_path / "x.root"
+    command = [sys.executable, "-m", "rewind.cli", "simulate", "ttbar_dilepton", "-n", "100000", "-o", str(out)]
+    run = subprocess.Popen([*command, "--workers", "2"], stderr=subprocess.PIPE, text=True, start_new_session=True)
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob(".x.root.*.chunks")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    time.sleep(1)
+    os.killpg(run.pid, signal.SIGINT)
+    _, error = run.communicate(timeout=60)
+    assert run.returncode == 130
+    assert "interrupted; repeat the command" in error
+    assert "Traceback" not in error
+    assert not out.exists()
+
+
+def test_record_is_readable_json(root):
+    path = root / "_run" / "quick" / "01_first.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps({"digest": "x", "seconds": 3.0}))
+    assert Book(root).last_run(Book(root).chapters[0], "quick")["seconds"] == 3.0
