@@ -76,6 +76,20 @@ def test_runs_what_changed_and_nothing_else(root):
 
 
 @pytest.mark.slow
+def test_kept_outputs_are_those_of_the_last_run(root):
+    path = root / "notebooks" / "01_first.ipynb"
+    content = nbformat.read(path, as_version=4)
+    content.cells[2].metadata["tags"] = ["keep_output"]
+    nbformat.write(content, path)
+    with pytest.raises(InputError, match="01_first was not run as it stands"):
+        Book(root).keep_outputs(["1"])
+    Book(root).run(["1"], report=lambda _: None)
+    Book(root).keep_outputs(["1"])
+    assert printed(path) == "4\n"
+    assert all(cell.execution_count is None for cell in nbformat.read(path, as_version=4).cells[1:])
+
+
+@pytest.mark.slow
 def test_a_path_may_be_relative_to_where_the_command_was_called(root):
     (root / "mine.root").touch()
     Book(root).run(["1"], parameters={"DATA": "mine.root"}, report=lambda _: None)

@@ -169,6 +169,24 @@ class Book:
                 digest.update(hashlib.file_digest(file, "sha256").digest())
         return digest.hexdigest()
 
+    def keep_outputs(self, names: Sequence[str] = ()) -> None:
+        """Store the outputs of cells tagged ``keep_output``, as the last quick run left them, in the notebooks.
+
+        Raises InputError for an unknown chapter, and where a chapter was not run since its cell was changed.
+        """
+        for chapter in self.find(names):
+            executed = self.executed(chapter, "quick")
+            ran = nbformat.read(executed, as_version=4).cells if executed.exists() else []
+            outputs = {cell.source: cell.outputs for cell in ran if cell.cell_type == "code"}
+            notebook = nbformat.read(chapter.notebook, as_version=4)
+            for cell in notebook.cells:
+                if "keep_output" in cell.metadata.get("tags", []):
+                    if cell.source not in outputs:
+                        raise InputError(f"chapter {chapter.name} was not run as it stands: 'rewind run' first")
+                    text = "".join(output.text for output in outputs[cell.source])
+                    cell.outputs = [nbformat.v4.new_output("stream", name="stdout", text=text)]
+            chapter.notebook.write_text(nbformat.writes(notebook).rstrip("\n") + "\n")
+
     def build(self, *, profile: str = "quick", strict: bool = False) -> Path:
         """Render the executed chapters with the book's pages; return the page to open.
 
@@ -206,12 +224,13 @@ def _last_line(text: str) -> str:
 
 
 def _failing_cell(path: Path) -> str:
-    """Name the first cell that did not complete, by its number among the code cells, and the error."""
+    """Name the cell with an error, or the last one begun, by its number among the code cells, and the error."""
     code = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+    last_begun = 0
     for number, cell in enumerate(code, start=1):
-        if cell.metadata.get("papermill", {}).get("status") == "completed":
-            continue
-        errors = [output for output in cell.outputs if output.output_type == "error"]
-        said = (f"{error.ename}: {error.evalue.partition(chr(10))[0]}" for error in errors)
-        return f"code cell {number} ({next(said, 'the kernel died')})"
-    return "no cell, but papermill failed"
+        for output in cell.outputs:
+            if output.output_type == "error":
+                return f"code cell {number} ({output.ename}: {output.evalue.partition(chr(10))[0]})"
+        if cell.metadata.get("papermill", {}).get("start_time"):
+            last_begun = number
+    return f"code cell {last_begun} (the kernel died)"

@@ -72,6 +72,10 @@ def _parser() -> argparse.ArgumentParser:
     build.add_argument("--strict", action="store_true", help="treat warnings as errors")
     build.set_defaults(call=_build)
 
+    keep = commands.add_parser("keep", help="store the outputs that tests compare, from the last quick run")
+    keep.add_argument("chapters", nargs="*", metavar="CHAPTER")
+    keep.set_defaults(call=_keep)
+
     chapters = commands.add_parser("chapters", help="list chapters, parameters and run times")
     chapters.set_defaults(call=_chapters)
     return parser
@@ -140,6 +144,10 @@ def _run(options) -> None:
 
 def _build(options) -> None:
     print(f"open {_book().build(profile=options.profile, strict=options.strict)}")
+
+
+def _keep(options) -> None:
+    _book().keep_outputs(options.chapters)
 
 
 def _chapters(_options) -> None:
