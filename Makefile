@@ -25,7 +25,7 @@ test: lint  ## lint, unit tests, notebooks, strict book build
 	$(BIN)/rewind run
 	$(BIN)/rewind build --strict
 	$(BIN)/python -m pytest -q --durations=10
-	$(BIN)/python -m pytest -q --nbval-lax --nbval-cell-timeout=300 -p no:cacheprovider notebooks
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --nbval-lax --nbval-cell-timeout=300 -p no:cacheprovider notebooks
 
 lint: $(READY)  ## ruff on library, tests and notebooks
 	$(BIN)/ruff check .
