@@ -86,6 +86,11 @@ def test_kept_outputs_are_those_of_the_last_run(root):
     Book(root).run(["1"], report=lambda _: None)
     Book(root).keep_outputs(["1"])
     assert printed(path) == "4\n"
+    ran = nbformat.read(root / "_run" / "quick" / "01_first.ipynb", as_version=4)
+    ran.cells[2].metadata["tags"] = ["keep_output"]
+    nbformat.write(ran, path)
+    Book(root).strip()
+    assert printed(path) == "4\n"
     assert [cell.execution_count for cell in nbformat.read(path, as_version=4).cells[1:]] == [None, 1, None]
 
 

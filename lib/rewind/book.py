@@ -18,6 +18,7 @@ from pathlib import Path
 import nbformat
 import papermill
 import yaml
+from nbstripout import strip_output
 
 from rewind.errors import InputError
 
@@ -25,6 +26,13 @@ __all__ = ["PROFILES", "Book", "Chapter"]
 
 PROFILES = ("quick", "full", "paper")
 
+_TRANSIENT = [
+    "metadata.language_info",
+    "metadata.papermill",
+    "metadata.widgets",
+    "cell.metadata.papermill",
+    "cell.metadata.execution",
+]
 _JUPYTER_BOOK = "from jupyter_book.cli.main import main; main()"
 
 
@@ -185,8 +193,16 @@ class Book:
                         raise InputError(f"chapter {chapter.name} was not run as it stands: 'rewind run' first")
                     text = "".join(output.text for output in outputs[cell.source])
                     cell.outputs = [nbformat.v4.new_output("stream", name="stdout", text=text)]
-                    cell.execution_count = 1  # nbval compares no outputs of a cell that never ran
-            chapter.notebook.write_text(nbformat.writes(notebook).rstrip("\n") + "\n")
+            _write(notebook, chapter.notebook)
+
+    def strip(self, names: Sequence[str] = ()) -> None:
+        """Take outputs and counts out of stored notebooks, but for the outputs of cells tagged ``keep_output``."""
+        for chapter in self.find(names):
+            notebook = nbformat.read(chapter.notebook, as_version=4)
+            _write(
+                strip_output(notebook, keep_output=False, keep_count=False, keep_id=True, extra_keys=_TRANSIENT),
+                chapter.notebook,
+            )
 
     def build(self, *, profile: str = "quick", strict: bool = False) -> Path:
         """Render the executed chapters with the book's pages; return the page to open.
@@ -209,6 +225,14 @@ class Book:
         if subprocess.run(command, check=False, cwd=self.root).returncode:
             raise InputError("the book does not build: see Sphinx's messages above")
         return self.root / "_build" / "html" / "index.html"
+
+
+def _write(notebook, path: Path) -> None:
+    """Store a notebook; nbval compares no outputs of a cell without a count."""
+    for cell in notebook.cells:
+        if cell.get("outputs"):
+            cell.execution_count = 1
+    path.write_text(nbformat.writes(notebook).rstrip("\n") + "\n")
 
 
 def _resolved(parameters: dict) -> dict:

@@ -76,6 +76,10 @@ def _parser() -> argparse.ArgumentParser:
     keep.add_argument("chapters", nargs="*", metavar="CHAPTER")
     keep.set_defaults(call=_keep)
 
+    strip = commands.add_parser("strip", help="take outputs out of stored notebooks, but for those that tests compare")
+    strip.add_argument("chapters", nargs="*", metavar="CHAPTER")
+    strip.set_defaults(call=_strip)
+
     chapters = commands.add_parser("chapters", help="list chapters, parameters and run times")
     chapters.set_defaults(call=_chapters)
     return parser
@@ -148,6 +152,10 @@ def _build(options) -> None:
 
 def _keep(options) -> None:
     _book().keep_outputs(options.chapters)
+
+
+def _strip(options) -> None:
+    _book().strip(options.chapters)
 
 
 def _chapters(_options) -> None:
