@@ -64,6 +64,15 @@ def test_too_few_events_is_said_clearly(lhe, tmp_path):
     assert not (tmp_path / "x.root").exists()
 
 
+def test_chunks_of_another_file_of_the_same_name_are_not_taken(lhe, tmp_path):
+    copy, out = tmp_path / "ttbar.lhe", tmp_path / "x.root"
+    for text in (lhe.read_text(), lhe.read_text().replace("172.5 0.0078", "91.2 0.0078")):
+        copy.write_text(text)
+        with pytest.raises(InputError, match="were asked for"):
+            events.simulate("ttbar_dilepton", 10_000, out, lhe=copy, underlying_event=False)
+    assert len(list(tmp_path.glob(".x.root.*.chunks"))) == 2
+
+
 def test_cut_and_foreign_files(lhe, tmp_path):
     text = lhe.read_text()
     cut = tmp_path / "cut.lhe"

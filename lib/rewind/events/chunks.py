@@ -44,6 +44,7 @@ class Request:
     generated_fraction: float
     lhe: str | None = None
     lhe_events: int = 0
+    lhe_digest: str | None = None
     versions: tuple[tuple[str, str], ...] = field(default_factory=lambda: tuple(versions().items()))
 
     def fingerprint(self) -> str:

@@ -113,10 +113,31 @@ def _log_normal(mean, sigma, rng):
 
 
 def _deposit(energy, resolution, eta, threshold, rng):
-    """Measure deposits; what stays below the threshold or two standard deviations is lost."""
+    """Measure deposits; what stays below the threshold or two standard deviations is lost.
+
+    The second cut rules: a hadron alone in the central hadronic calorimeter needs about 9 GeV of measured energy. Delphes
+    cuts on the sum in a tower, here each particle stands alone, so that more is lost.
+    """
     measured = _log_normal(energy, resolution(energy, eta), rng)
     seen = (measured >= threshold) & (measured >= SIGNIFICANCE * resolution(measured, eta))
     return np.where(seen, measured, 0.0)
+
+
+def squared_error(pdg_id, p4, is_charged):
+    """Return the mean squared error ``(n,)`` of each visible particle's measured pT in GeV², from the formulas alone.
+
+    What has no track and should stay below threshold or significance is lost with all its pT; hadrons deposit all
+    their energy in the hadronic calorimeter.
+    """
+    absolute_id, energy = np.abs(pdg_id), p4[:, 0]
+    pt, eta = kinematics.pt(p4), kinematics.eta(p4)
+    tracked = np.where(is_charged, track_efficiency(pdg_id, pt, eta), 0.0)
+    electromagnetic = np.isin(absolute_id, (PHOTON, ELECTRON))
+    sigma = np.where(electromagnetic, ecal_resolution(energy, eta), hcal_resolution(energy, eta))
+    least = np.maximum(np.where(electromagnetic, ECAL_THRESHOLD, HCAL_THRESHOLD), SIGNIFICANCE * sigma)
+    seen = (energy > least) & (np.abs(eta) < CALORIMETER_ETA) & (absolute_id != MUON)
+    untracked = np.where(seen, sigma * pt / energy, pt) ** 2
+    return tracked * (track_resolution(pdg_id, pt, eta) * pt) ** 2 + (1 - tracked) * untracked
 
 
 def energy_flow(pdg_id, p4, is_charged, rng: np.random.Generator) -> EnergyFlow:

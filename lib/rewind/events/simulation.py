@@ -15,6 +15,7 @@ from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExe
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import asdict
+from hashlib import file_digest
 from pathlib import Path
 
 import numpy as np
@@ -85,6 +86,7 @@ def simulate(
         generated_fraction=generated_fraction,
         lhe=None if lhe is None else str(lhe),
         lhe_events=0 if lhe is None else count_events(lhe),
+        lhe_digest=None if lhe is None else _digest(lhe),
     )
     about = {
         "process": process,
@@ -110,6 +112,11 @@ def simulate(
         about |= _summary(request, finished)
         store.write(path, (chunk.events for chunk in chunks), about, (Chunk.load(file).generated for file in finished))
     shutil.rmtree(work)
+
+
+def _digest(path: str | Path) -> str:
+    with open(path, "rb") as file:
+        return file_digest(file, "sha256").hexdigest()
 
 
 def _processor() -> str:
