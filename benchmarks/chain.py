@@ -6,6 +6,7 @@ the error is the spread over pairs), the gain of two workers over one, and the p
 
 import argparse
 import resource
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -52,7 +53,8 @@ def sample_rate(process: str, n_events: int, workers: int) -> float:
 
 def peak_memory() -> float:
     """Return the largest resident memory of any worker so far, in GB."""
-    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e6
+    unit = 1e9 if sys.platform == "darwin" else 1e6
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / unit
 
 
 def main():

@@ -67,6 +67,8 @@ def main():
         if mean <= allowed:
             print(f"at equal C2ST the flow draws {of_flow[1] / speed:.1f} times as many arms per second as ABC")
             break
+    else:
+        print("no tolerance reaches the flow's C2ST")
 
     truth, y = robot_arm.simulate(options.calibration, generator, noise=NOISE)
     draws = flow.sample(y, options.ranks)

@@ -36,6 +36,20 @@ def test_track_resolution_is_the_cards():
         np.testing.assert_allclose(kinematics.pt(true), 80)
 
 
+@pytest.mark.parametrize(
+    ("pdg_id", "pt", "eta"),
+    [(211, 20, 0.2), (22, 30, 1.2), (130, 80, 0.5), (13, 40, 2.0), (11, 50, 0.3)],
+)
+def test_response_moments_are_those_of_many_shots(pdg_id, pt, eta):
+    p4, flow = gun(pdg_id, pt, eta, n=40_000)
+    seen = np.zeros(len(p4))
+    np.add.at(seen, flow.source, kinematics.pt(flow.p4) / pt)
+    charged = np.full(len(p4), abs(pdg_id) not in (22, 130))
+    mean, variance = (values[0] for values in detector.response_moments(np.full(len(p4), pdg_id), p4, charged))
+    assert seen.mean() == pytest.approx(mean, abs=0.02)
+    assert seen.std() == pytest.approx(variance**0.5, abs=0.02)
+
+
 def test_calorimeters_keep_the_mean_and_have_the_cards_width():
     for pdg_id, eta, sigma in ((22, 0.0, detector.ecal_resolution), (130, 4.0, detector.hcal_resolution)):
         true, flow = gun(pdg_id, 200.0, eta)

@@ -49,7 +49,14 @@ LEVELS = {
     "particle": ("#009E73", "-."),
     "detector": ("#D55E00", "-"),
 }
-_FALLBACK = [("#0072B2", "-"), ("#D55E00", "--"), ("#009E73", "-."), ("#CC79A7", ":"), ("#56B4E9", "-")]
+_FALLBACK = [
+    ("#0072B2", "-"),
+    ("#D55E00", "--"),
+    ("#009E73", "-."),
+    ("#CC79A7", ":"),
+    ("#56B4E9", "-"),
+    ("#E69F00", "--"),
+]
 _STYLE = {
     "figure.dpi": 100,
     "figure.figsize": (6.4, 4.2),
@@ -209,7 +216,7 @@ def interactive(draw: Callable, **ranges):
 
     ``ranges`` are (low, high, step) by argument. Only a Jupyter server sets the environment variable that is asked for.
     """
-    if "JPY_SESSION_NAME" not in os.environ:
+    if not os.environ.get("JPY_SESSION_NAME"):
         draw()
         return
     import ipywidgets
@@ -227,17 +234,17 @@ def calibration(axes, name: str, rank_fractions, tarp, *, labels: Sequence[str],
     left, right = axes
     grid = np.linspace(0, 1, 101)
     n = len(rank_fractions)
-    inside = 1.96 * np.sqrt(grid * (1 - grid) / n)
+    inside = 1.36 / np.sqrt(n)  # Kolmogorov's 95 % point
     for dimension, label in enumerate(labels):
         cumulated = np.searchsorted(np.sort(rank_fractions[:, dimension]), grid, side="right") / n
         colour, line = _FALLBACK[dimension % len(_FALLBACK)]
         left.plot(grid, cumulated - grid, color=colour, linestyle=line, label=label, linewidth=1.4)
-    left.fill_between(grid, -inside, inside, color="0.85", label="95 % if calibrated")
+    left.axhspan(-inside, inside, color="0.88", label="95 %, each")
     left.set(xlabel="rank of the truth", ylabel="CDF − uniform", title=f"{name}: SBC")
     right.errorbar(tarp.levels, tarp.coverage - tarp.levels, yerr=1.96 * tarp.error, **look(name, index))
     right.axhline(0, color="0.5", linewidth=0.8)
     right.set(xlabel="credibility level", ylabel="coverage − level", title=f"{name}: TARP")
-    left.legend(fontsize=8)
+    left.legend(fontsize=8, ncols=2)
 
 
 def _ray(pt, eta, phi):

@@ -19,6 +19,7 @@ __all__ = [
     "energy_flow",
     "hcal_resolution",
     "identification_efficiency",
+    "response_moments",
     "track_efficiency",
     "track_resolution",
 ]
@@ -123,11 +124,11 @@ def _deposit(energy, resolution, eta, threshold, rng):
     return np.where(seen, measured, 0.0)
 
 
-def squared_error(pdg_id, p4, is_charged):
-    """Return the mean squared error ``(n,)`` of each visible particle's measured pT in GeV², from the formulas alone.
+def response_moments(pdg_id, p4, is_charged):
+    """Return mean and variance ``(n,)`` of each visible particle's measured pT over its true one, from the formulas.
 
-    What has no track and should stay below threshold or significance is lost with all its pT; hadrons deposit all
-    their energy in the hadronic calorimeter.
+    What has no track and would fall below threshold or significance without smearing counts as lost for certain;
+    hadrons deposit all their energy in the hadronic calorimeter.
     """
     absolute_id, energy = np.abs(pdg_id), p4[:, 0]
     pt, eta = kinematics.pt(p4), kinematics.eta(p4)
@@ -136,8 +137,9 @@ def squared_error(pdg_id, p4, is_charged):
     sigma = np.where(electromagnetic, ecal_resolution(energy, eta), hcal_resolution(energy, eta))
     least = np.maximum(np.where(electromagnetic, ECAL_THRESHOLD, HCAL_THRESHOLD), SIGNIFICANCE * sigma)
     seen = (energy > least) & (np.abs(eta) < CALORIMETER_ETA) & (absolute_id != MUON)
-    untracked = np.where(seen, sigma * pt / energy, pt) ** 2
-    return tracked * (track_resolution(pdg_id, pt, eta) * pt) ** 2 + (1 - tracked) * untracked
+    mean = np.where(seen, 1.0, tracked)
+    spread = tracked * track_resolution(pdg_id, pt, eta) ** 2 + np.where(seen, (1 - tracked) * (sigma / energy) ** 2, 0)
+    return mean, spread + np.where(seen, 0.0, tracked * (1 - tracked))
 
 
 def energy_flow(pdg_id, p4, is_charged, rng: np.random.Generator) -> EnergyFlow:

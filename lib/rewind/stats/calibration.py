@@ -92,6 +92,8 @@ class Tarp:
 def tarp(samples, truth, rng: np.random.Generator, *, n_levels: int = 50, n_replicas: int = 100) -> Tarp:
     """Test coverage with random points (2302.03026): regions are balls about a random reference.
 
+    Necessary, not sufficient: references that know nothing of the observation let a model pass that returns the prior.
+
     Dimensions are standardised by the spread of the truth. The reference of each event is the truth of another one
     that is drawn at random, so it does not know its own event's posterior.
     """

@@ -75,7 +75,10 @@ def triangular_discriminator(p_counts, q_counts) -> float:
 
 @dataclass(frozen=True)
 class C2ST:
-    """Hold a classifier's cross-validated accuracy with its binomial error, and its AUC."""
+    """Hold a classifier's cross-validated accuracy with its binomial error, and its AUC.
+
+    The scatter of the classifier's own training is not in that error: repeat over seeds, or over cases, to see it.
+    """
 
     accuracy: float
     error: float

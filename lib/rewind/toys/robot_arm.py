@@ -195,10 +195,12 @@ def sample_abc(
         raise InputError(f"n = {n}, tolerance = {tolerance}: n must be at least 1 and the tolerance positive")
     accepted, n_accepted, n_simulated = [], 0, 0
     while n_accepted < n:
-        x, hand = simulate(_PROPOSALS, generator, noise=noise)
+        missing = (n - n_accepted) * (n_simulated + 10) / (n_accepted + 1)
+        n_more = min(_PROPOSALS, math.ceil(1.1 * missing))
+        x, hand = simulate(n_more, generator, noise=noise)
         accepted.append(x[(hand - y).norm(dim=-1) < tolerance])
         n_accepted += len(accepted[-1])
-        n_simulated += _PROPOSALS
+        n_simulated += n_more
         _give_up_if_hopeless(y, n, n_accepted, n_simulated)
     return torch.cat(accepted)[:n], n_simulated
 
@@ -272,7 +274,7 @@ class FoldChart(ResidualChart):
 
     With θ1, θ2 and the hand's y1 the last link points up or down, θ3 = ±θ*, where 1 − cos θ* is what the
     first two links leave of the slack 2 − y1. The coordinate for x4 is q = [asinh((θ3 − θ*)/δ) + asinh((θ3 +
-    θ*)/δ)]/(2A) with δ = σ/sin θ*: it stretches both solutions to a like width near ±1, and joins them where
+    θ*)/δ)]/(2A) with δ = σ/√(sin² θ* + σ²): it stretches both solutions to a like width near ±1, and joins them where
     they merge.
     """
 
