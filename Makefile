@@ -5,11 +5,11 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 BIN    := .venv/bin
 READY  := .venv/.ready
 
-.PHONY: help book test lab lint run build clean
+.PHONY: help book test lab lint peers clean
 .DEFAULT_GOAL := help
 
 help:  ## list the commands
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 8
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-8s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 $(READY): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "no Python 3.11 to 3.13 found: call make PYTHON=/path/to/python3.12"; exit 1; }
@@ -34,6 +34,9 @@ lint: $(READY)  ## ruff on library, tests and notebooks
 
 lab: $(READY)  ## JupyterLab on the chapters
 	$(BIN)/jupyter lab --notebook-dir=.
+
+peers: $(READY)  ## install the optional extra: peers to compare with
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[peers]'
 
 clean:  ## remove what make made, but for .venv and simulated samples
 	rm -rf _run _build

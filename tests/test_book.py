@@ -44,11 +44,26 @@ def printed(path):
     return "".join(o.text for cell in cells if cell.cell_type == "code" for o in cell.outputs if "text" in o)
 
 
+def wait_for(condition, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return condition()
+
+
+def is_alive(process_id):
+    try:
+        os.kill(process_id, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
 def test_chapters_have_titles_and_parameters(root):
     first, second = Book(root).chapters
     assert (first.name, first.title) == ("01_first", "A small chapter")
     assert first.parameters == {"N": "2", "DATA": "''"}
-    assert Book(root).find(["2"]) == Book(root).find(["02_second"]) == [second]
+    assert Book(root).find(["2"]) == Book(root).find(["02_second"]) == Book(root).find(["2", "02"]) == [second]
 
 
 @pytest.mark.slow
@@ -67,6 +82,10 @@ def test_runs_what_changed_and_nothing_else(root):
     assert said == ["01_first: unchanged, not run again"]
     (root / "lib" / "module.py").write_text("x = 2")
     assert run()
+    executed.unlink()
+    assert run()
+    executed.with_suffix(".json").write_text("{")
+    assert run()
     assert run(parameters={"N": 3})
     assert printed(executed) == "9\n''\n"
     assert run(force=True, parameters={"N": 3})
@@ -82,6 +101,10 @@ def test_kept_outputs_are_those_of_the_last_run(root):
     content.cells[2].metadata["tags"] = ["keep_output"]
     nbformat.write(content, path)
     with pytest.raises(InputError, match="01_first was not run as it stands"):
+        Book(root).keep_outputs(["1"])
+    Book(root).run(["1"], report=lambda _: None)
+    Book(root).run(["1"], parameters={"N": 3}, report=lambda _: None)
+    with pytest.raises(InputError, match="01_first was last run with -p"):
         Book(root).keep_outputs(["1"])
     Book(root).run(["1"], report=lambda _: None)
     Book(root).keep_outputs(["1"])
@@ -112,6 +135,52 @@ def test_a_failing_chapter_names_its_cell_and_spares_the_others(root):
 
 
 @pytest.mark.slow
+def test_chapters_show_no_progress_even_when_run_from_jupyterlab(root, monkeypatch):
+    monkeypatch.setenv("JPY_SESSION_NAME", "Untitled.ipynb")
+    content = notebook("from rewind import progress", "print(progress.visible())")
+    nbformat.write(content, root / "notebooks" / "01_first.ipynb")
+    Book(root).run(["1"], report=lambda _: None)
+    assert printed(root / "_run" / "quick" / "01_first.ipynb") == "False\n"
+
+
+@pytest.mark.slow
+def test_what_a_killed_run_left_is_removed(root):
+    running = root / "_run" / "quick" / "01_first.running.ipynb"
+    running.parent.mkdir(parents=True)
+    running.touch()
+    content = nbformat.read(root / "notebooks" / "01_first.ipynb", as_version=4)
+    content.metadata.kernelspec.name = "absent"
+    nbformat.write(content, root / "notebooks" / "01_first.ipynb")
+    with pytest.raises(InputError, match="01_first"):
+        Book(root).run(["1"], report=lambda _: None)
+    assert not running.exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("send", [os.kill, os.killpg], ids=["to the command", "to all, as a terminal does"])
+def test_ctrl_c_ends_chapters_and_starts_no_other(root, send):
+    sleeps = ("import os, pathlib", "pathlib.Path(DATA).write_text(str(os.getpid()))", "import time; time.sleep(300)")
+    for number in (2, 3):
+        nbformat.write(notebook(*sleeps), root / "notebooks" / f"0{number}_sleeps.ipynb")
+    (root / "notebooks" / "02_second.ipynb").unlink()
+    pid = root / "pid"
+    one_core = "import os, sys; os.sched_getaffinity = lambda _: {0}; from rewind import cli; sys.exit(cli.main())"
+    command = [sys.executable, "-c", one_core, "run", "2", "3", "-p", f"DATA={pid}"]
+    run = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True, cwd=root
+    )
+    assert wait_for(lambda: pid.exists() and pid.read_text())
+    send(run.pid, signal.SIGINT)
+    said, error = run.communicate(timeout=60)
+    assert run.returncode == 130
+    assert said == "02_sleeps: running (quick)\n"
+    assert error.startswith("rewind: interrupted")
+    assert error.count("\n") == 1
+    assert list((root / "_run" / "quick").iterdir()) == []
+    assert wait_for(lambda: not is_alive(int(pid.read_text())))
+
+
+@pytest.mark.slow
 def test_a_kernel_that_dies_is_reported(root):
     nbformat.write(notebook("import os", "os._exit(3)"), root / "notebooks" / "02_second.ipynb")
     with pytest.raises(InputError, match=r"02_second failed in code cell 3 \(the kernel died\)"):
@@ -125,12 +194,15 @@ def test_a_kernel_that_dies_is_reported(root):
         (["run", "--profile", "huge"], "unknown profile 'huge': choose one of quick, full, paper"),
         (["run", "1", "-p", "M=3"], "chapter 01_first has no parameter M: it has N, DATA"),
         (["run", "1", "-p", "N"], "-p N: expected NAME=VALUE"),
+        (["run", "1", "-p", "N=[1"], "-p N=[1: the value is not YAML"),
+        (["run", "1", "-p", "N=2026-13-45"], "-p N=2026-13-45: the value is not YAML"),
         (["build"], "chapter 01_first was not run with profile quick"),
         (["info", "absent.root"], "absent.root: no such file"),
         (["simulate", "higgs", "-n", "5", "-o", "x.root"], "unknown process 'higgs'"),
         (["simulate", "z_jets", "-n", "0", "-o", "x.root"], "n_events = 0"),
         (["simulate", "z_jets", "-n", "1", "-o", "x.root", "--set", "PartonLevel:MPI = maybe"], "takes on or off"),
         (["simulate", "z_jets", "-n", "1", "-o", "x.root", "--cut", "jet_pt"], "--cut jet_pt: expected NAME=VALUE"),
+        (["simulate", "z_jets", "-n", "1", "-o", "x.root", "--cut", "jet_pt={"], "--cut jet_pt={: the value is not"),
     ],
 )
 def test_mistakes_get_one_line_and_status_2(root, capsys, arguments, message):
@@ -138,6 +210,27 @@ def test_mistakes_get_one_line_and_status_2(root, capsys, arguments, message):
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("3", 3),
+        ("1e-2", 0.01),
+        ("-.5", -0.5),
+        ("true", True),
+        ("", ""),
+        ("'3'", "3"),
+        ("a.root", "a.root"),
+        ("[1]", [1]),
+    ],
+)
+def test_values_are_numbers_where_they_look_like_it(root, monkeypatch, text, value):
+    given = {}
+    monkeypatch.setattr(Book, "run", lambda _self, _names, **options: given.update(options))
+    assert cli.main(["run", "-p", f"N={text}"]) == 0
+    assert given["parameters"] == {"N": value}
+    assert type(given["parameters"]["N"]) is type(value)
 
 
 def test_chapters_and_processes_are_listed(root, capsys):
@@ -171,9 +264,7 @@ def test_ctrl_c_is_no_traceback_and_leaves_no_final_file(tmp_path):
     out = tmp_path / "x.root"
     command = [sys.executable, "-m", "rewind.cli", "simulate", "ttbar_dilepton", "-n", "100000", "-o", str(out)]
     run = subprocess.Popen([*command, "--workers", "2"], stderr=subprocess.PIPE, text=True, start_new_session=True)
-    deadline = time.monotonic() + 60
-    while not list(tmp_path.glob(".x.root.*.chunks")) and time.monotonic() < deadline:
-        time.sleep(0.1)
+    assert wait_for(lambda: list(tmp_path.glob(".x.root.*.chunks")))
     time.sleep(1)
     os.killpg(run.pid, signal.SIGINT)
     _, error = run.communicate(timeout=60)
@@ -188,3 +279,5 @@ def test_record_is_readable_json(root):
     path.parent.mkdir(parents=True)
     path.write_text(json.dumps({"digest": "x", "seconds": 3.0}))
     assert Book(root).last_run(Book(root).chapters[0], "quick")["seconds"] == 3.0
+    path.write_text('{"digest"')
+    assert Book(root).last_run(Book(root).chapters[0], "quick") == {}

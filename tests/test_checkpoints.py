@@ -1,6 +1,7 @@
 """A checkpoint gives back what was saved, says what it is, and is refused where it is not whole or does not fit."""
 
 import json
+import resource
 
 import pytest
 import torch
@@ -62,6 +63,30 @@ def test_leaves_no_temporary_file(saved):
     before = path.read_bytes()
     with pytest.raises(TypeError):
         checkpoints.save(path, model, configuration={"noise": object()}, data="", training={})
+    assert path.read_bytes() == before
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("name", ["folder", "x" * 300], ids=["a folder", "name too long"])
+def test_what_cannot_be_written_is_one_line_and_leaves_nothing(saved, tmp_path, name):
+    (tmp_path / "folder").mkdir()
+    before = set(tmp_path.iterdir())
+    with pytest.raises(InputError, match=r"cannot be written \(.*\); check the path") as caught:
+        checkpoints.save(tmp_path / name, saved[1], configuration={}, data="", training={})
+    assert "\n" not in str(caught.value)
+    assert set(tmp_path.iterdir()) == before
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(saved):
+    path, model, _ = saved
+    before = path.read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises(InputError, match=r"arm\.safetensors: cannot be written"):
+            checkpoints.save(path, model, configuration={}, data="", training={})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert path.read_bytes() == before
     assert list(path.parent.iterdir()) == [path]
 

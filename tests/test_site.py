@@ -76,6 +76,13 @@ def test_figures_have_captions_and_images_alternatives(pages):
     assert n_figures > 10
 
 
+def test_chapters_show_equations_and_the_first_an_event(pages):
+    chapters = {path.stem: soup for path, soup in pages.items() if path.parent.name == "notebooks"}
+    for name, soup in chapters.items():
+        assert soup.select("article span.math, article div.math"), name
+    assert len(chapters["01_forward_chain"].select("article .plotly-graph-div")) == 1
+
+
 def test_no_warning_boxes_or_unresolved_roles(pages):
     for path, soup in pages.items():
         assert not soup.select("article .system-message, article .problematic"), path.name

@@ -5,26 +5,30 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from rewind import progress
 from rewind.errors import InputError
+from rewind.nn import training
 from rewind.nn.flows import ConditionalFlow, spline_flow
 from rewind.nn.training import Optimization, SimulatedBatches, fit
 
 SLOPE, WIDTH = 0.7, 0.5
 
 
-def simulate(n, generator):
+def simulate(n, generator, width=WIDTH):
     """Draw targets from N(slope · event, width²): the entropy is known."""
     event = torch.randn(n, 1, generator=generator)
-    return SLOPE * event + WIDTH * torch.randn(n, 1, generator=generator), event
+    return SLOPE * event + width * torch.randn(n, 1, generator=generator), event
 
 
-def data(n, seed):
-    return simulate(n, torch.Generator().manual_seed(seed))
+def data(n, seed, width=WIDTH):
+    return simulate(n, torch.Generator().manual_seed(seed), width)
 
 
 def untrained():
@@ -32,8 +36,8 @@ def untrained():
     return ConditionalFlow(spline_flow(1, 1, layers=1, bins=4, hidden=16, blocks=1), 1, 1).fit_scales(*data(500, 0))
 
 
-def batches(n_batches=10, seed=1):
-    return SimulatedBatches(simulate, batch_size=256, n_batches=n_batches, seed=seed)
+def batches(n_batches=10, seed=1, width=WIDTH):
+    return SimulatedBatches(partial(simulate, width=width), batch_size=256, n_batches=n_batches, seed=seed)
 
 
 short = partial(fit, epochs=4, batch_size=256, optimization=Optimization(1e-2), seed=1, device="cpu")
@@ -44,10 +48,11 @@ def weights(model):
 
 
 @pytest.mark.parametrize("train", [batches(20), data(5000, 1)], ids=["simulated", "stored"])
-def test_reaches_the_entropy(train):
+@pytest.mark.parametrize("ema_decay", [None, 0.9])
+def test_reaches_the_entropy(train, ema_decay):
     model = untrained()
     validation = data(4000, 2)
-    record = short(model, train, validation, epochs=6)
+    record = short(model, train, validation, epochs=6, ema_decay=ema_decay)
     entropy = 0.5 * math.log(2 * math.pi * math.e * WIDTH**2)
     assert record["best_validation_loss"] == pytest.approx(entropy, abs=0.03)
     assert model.loss(validation).item() == pytest.approx(record["best_validation_loss"], abs=1e-5)
@@ -120,6 +125,32 @@ def test_schedule_warms_up_then_falls_to_zero():
     assert factors[100] == pytest.approx(0)
 
 
+def test_progress_is_shown_to_those_who_watch(monkeypatch):
+    monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: False)
+    assert not progress.visible()
+    monkeypatch.setenv("JPY_SESSION_NAME", "02_robot_arm.ipynb")
+    assert progress.visible()
+    monkeypatch.setenv("JPY_SESSION_NAME", "")
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    assert progress.visible()
+
+
+@pytest.mark.parametrize(("has_cuda", "device"), [(True, "cuda"), (False, "cpu")])
+def test_auto_is_cuda_or_the_cpu(monkeypatch, has_cuda, device):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: has_cuda)
+    assert training._accelerator("auto") == device
+    assert training._accelerator("mps") == "mps"
+
+
+def test_a_device_is_named_by_its_type():
+    def named(kind):
+        return training._device_name(SimpleNamespace(strategy=SimpleNamespace(root_device=torch.device(kind))))
+
+    assert named("cpu").startswith("CPU, ")
+    assert named("mps") == "MPS"
+
+
 def test_quiet_where_nobody_watches(capfd):
     short(untrained(), batches(2), data(100, 2), epochs=1)
     out, err = capfd.readouterr()
@@ -136,7 +167,7 @@ def test_ctrl_c_reaches_the_caller_and_leaves_a_state(tmp_path):
     command = [sys.executable, "-c", script, os.path.dirname(__file__), str(tmp_path)]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
         while not (tmp_path / "last.ckpt").exists() and process.poll() is None:
-            signal.sigtimedwait([], 0.1)
+            time.sleep(0.1)
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 7
     assert torch.load(tmp_path / "last.ckpt", weights_only=False)["epoch"] >= 0
@@ -146,6 +177,44 @@ def test_another_training_in_the_folder_is_refused(tmp_path):
     short(untrained(), batches(2), data(100, 2), epochs=1, run_dir=tmp_path)
     with pytest.raises(InputError, match="another epochs"):
         short(untrained(), batches(2), data(100, 2), epochs=2, run_dir=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [
+        ({"train": data(512, 1, width=0.1)}, "training data"),
+        ({"validation": data(100, 2, width=0.1)}, "validation data"),
+        ({"batch_size": 250}, "steps, batch_size"),
+        ({"clip": 1.0}, "clip"),
+        ({"patience": 1}, "patience"),
+        ({"ema_decay": 0.9}, "ema_decay"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_another_problem_in_the_folder_is_refused(changed, named, tmp_path):
+    usual = {"train": data(512, 1), "validation": data(100, 2), "epochs": 1, "run_dir": tmp_path}
+    short(untrained(), **usual)
+    with pytest.raises(InputError, match=f"a training with another {named};"):
+        short(untrained(), **usual | changed)
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"), [({"width": 0.1}, "training data"), ({"seed": 2}, "simulator's seed, training data")]
+)
+def test_another_simulator_in_the_folder_is_refused(changed, named, tmp_path):
+    simulated = batches(2)
+    short(untrained(), simulated, data(100, 2), epochs=2, run_dir=tmp_path)
+    short(untrained(), simulated, data(100, 2), epochs=2, run_dir=tmp_path)
+    with pytest.raises(InputError, match=f"a training with another {named};"):
+        short(untrained(), batches(2, **changed), data(100, 2), epochs=2, run_dir=tmp_path)
+
+
+def test_a_loss_that_ceases_to_be_finite_is_reported():
+    model = untrained()
+    loss = model.loss
+    model.loss = lambda batch: loss(batch) * (math.nan if model.trainer.current_epoch == 2 else 1.0)
+    with pytest.raises(InputError, match="diverged in epoch 3: the loss is not finite"):
+        short(model, batches(2), data(100, 2))
 
 
 def test_damaged_state_is_reported(tmp_path):

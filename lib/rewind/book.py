@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -86,16 +87,18 @@ class Book:
                 known = ", ".join(chapter.name for chapter in self.chapters)
                 raise InputError(f"unknown chapter '{name}': choose one of {known}")
             chosen += fitting
-        return chosen or self.chapters
+        return list(dict.fromkeys(chosen)) or self.chapters
 
     def executed(self, chapter: Chapter, profile: str) -> Path:
         """Return where a chapter's executed notebook goes."""
         return self.root / "_run" / profile / f"{chapter.name}.ipynb"
 
     def last_run(self, chapter: Chapter, profile: str) -> dict:
-        """Return the record of the last successful run, empty if there is none."""
-        record = self.executed(chapter, profile).with_suffix(".json")
-        return json.loads(record.read_text()) if record.exists() else {}
+        """Return the record of the last successful run, empty if there is none that can be read."""
+        try:
+            return json.loads(self.executed(chapter, profile).with_suffix(".json").read_text())
+        except (OSError, ValueError):
+            return {}
 
     def profile_parameters(self, profile: str) -> dict[str, dict]:
         """Return what a profile changes, by chapter."""
@@ -116,7 +119,8 @@ class Book:
         """Execute chapters whose inputs changed, side by side within the machine's cores.
 
         Raises InputError for an unknown chapter, profile or parameter, before anything runs, and for chapters
-        that fail, after all have run: their notebooks are left as ``NAME.failed.ipynb``.
+        that fail, after all have run: their notebooks are left as ``NAME.failed.ipynb``. Ctrl-C ends the chapters
+        that run and leaves nothing of them.
         """
         from_profile = self.profile_parameters(profile)
         jobs = []
@@ -129,39 +133,51 @@ class Book:
                     f"it has {', '.join(chapter.parameters)}"
                 )
             digest = self._digest(chapter, chosen)
-            if not force and self.last_run(chapter, profile).get("digest") == digest:
+            ran = self.executed(chapter, profile).exists() and self.last_run(chapter, profile).get("digest") == digest
+            if ran and not force:
                 report(f"{chapter.name}: unchanged, not run again")
             else:
                 jobs.append((chapter, chosen, digest))
         n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         side_by_side = max(1, min(n_cores, len(jobs)))
+        processes = _Processes(n_cores // side_by_side)
         with ThreadPoolExecutor(side_by_side) as pool:
-            running = [pool.submit(self._execute, *job, profile, n_cores // side_by_side, report) for job in jobs]
-            failures = [error for future in running if (error := future.result())]
+            try:
+                running = [pool.submit(self._execute, *job, profile, processes, report) for job in jobs]
+                failures = [error for future in running if (error := future.result())]
+            except KeyboardInterrupt:
+                pool.shutdown(wait=False, cancel_futures=True)
+                processes.stop()
+                raise
         if failures:
             raise InputError("; ".join(failures))
 
-    def _execute(self, chapter, parameters, digest, profile, n_threads, report) -> str | None:
+    def _execute(self, chapter, parameters, digest, profile, processes, report) -> str | None:
         """Run one chapter in a process of its own; return what went wrong."""
         final = self.executed(chapter, profile)
         final.parent.mkdir(parents=True, exist_ok=True)
         running, failed = (final.with_suffix(f".{state}.ipynb") for state in ("running", "failed"))
-        failed.unlink(missing_ok=True)
-        threads = {name: str(n_threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+        for left_behind in (running, failed):
+            left_behind.unlink(missing_ok=True)
         command = [sys.executable, "-m", "papermill", str(chapter.notebook), str(running)]
         command += ["--cwd", str(chapter.notebook.parent), "--no-progress-bar", "-y", yaml.safe_dump(parameters)]
         report(f"{chapter.name}: running ({profile})")
         began = time.monotonic()
-        done = subprocess.run(command, env=os.environ | threads, capture_output=True, text=True, check=False)
+        status, said = processes.run(command)
         seconds = round(time.monotonic() - began, 1)
-        if done.returncode:
+        if processes.stopped:
+            running.unlink(missing_ok=True)
+            return None
+        if status:
             if not running.exists():
-                return f"chapter {chapter.name} did not start: {_last_line(done.stderr)}"
+                return f"chapter {chapter.name} did not start: {_last_line(said)}"
             os.replace(running, failed)
             return f"chapter {chapter.name} failed in {_failing_cell(failed)}; see {failed}"
+        record = final.with_suffix(".json")
+        record.unlink(missing_ok=True)
         os.replace(running, final)
-        record = {"digest": digest, "seconds": seconds, "parameters": parameters}
-        final.with_suffix(".json").write_text(json.dumps(record, indent=1))
+        about = {"digest": digest, "seconds": seconds, "parameters": parameters}
+        _replace(record, json.dumps(about, indent=1, default=str))
         report(f"{chapter.name}: done in {seconds} s")
         return None
 
@@ -180,11 +196,15 @@ class Book:
     def keep_outputs(self, names: Sequence[str] = ()) -> None:
         """Store the outputs of cells tagged ``keep_output``, as the last quick run left them, in the notebooks.
 
-        Raises InputError for an unknown chapter, and where a chapter was not run since its cell was changed.
+        Raises InputError for an unknown chapter, where a chapter was not run since its cell was changed, and
+        where it was last run with other parameters than the profile's.
         """
+        of_profile = self.profile_parameters("quick")
         for chapter in self.find(names):
-            executed = self.executed(chapter, "quick")
-            ran = nbformat.read(executed, as_version=4).cells if executed.exists() else []
+            executed, last = self.executed(chapter, "quick"), self.last_run(chapter, "quick")
+            if last and last.get("parameters") != of_profile.get(chapter.name, {}):
+                raise InputError(f"chapter {chapter.name} was last run with -p: 'rewind run' without it first")
+            ran = nbformat.read(executed, as_version=4).cells if last and executed.exists() else []
             outputs = {cell.source: cell.outputs for cell in ran if cell.cell_type == "code"}
             notebook = nbformat.read(chapter.notebook, as_version=4)
             for cell in notebook.cells:
@@ -227,12 +247,48 @@ class Book:
         return self.root / "_build" / "html" / "index.html"
 
 
+class _Processes:
+    """Run commands with ``n_threads`` threads each, from several threads, until all are stopped together."""
+
+    def __init__(self, n_threads: int):
+        names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+        self.environment = os.environ | dict.fromkeys(names, str(n_threads)) | {"JPY_SESSION_NAME": ""}
+        self.lock, self.running, self.stopped = threading.Lock(), set(), False
+
+    def run(self, command: Sequence[str]) -> tuple[int | None, str]:
+        """Wait for ``command``; return its status and what it said on stderr. Once stopped, start nothing."""
+        with self.lock:
+            if self.stopped:
+                return None, ""
+            streams = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+            process = subprocess.Popen(command, env=self.environment, text=True, **streams)
+            self.running.add(process)
+        _, said = process.communicate()
+        with self.lock:
+            self.running.remove(process)
+        return process.returncode, said
+
+    def stop(self) -> None:
+        """Terminate what runs; those that wait for it clean up."""
+        with self.lock:
+            self.stopped = True
+            for process in self.running:
+                process.terminate()
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write ``text`` to a temporary name, then give it its own."""
+    part = path.with_name(f".{path.name}.part")
+    part.write_text(text)
+    os.replace(part, path)
+
+
 def _write(notebook, path: Path) -> None:
     """Store a notebook; nbval compares no outputs of a cell without a count."""
     for cell in notebook.cells:
         if cell.get("outputs"):
             cell.execution_count = 1
-    path.write_text(nbformat.writes(notebook).rstrip("\n") + "\n")
+    _replace(path, nbformat.writes(notebook).rstrip("\n") + "\n")
 
 
 def _resolved(parameters: dict) -> dict:

@@ -86,14 +86,27 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _assignments(pairs: Sequence[str], option: str) -> dict:
-    """Read NAME=VALUE options; values are YAML scalars."""
+    """Read NAME=VALUE options; raise InputError where one is not."""
     values = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals or not name.strip():
             raise InputError(f"{option} {pair}: expected NAME=VALUE")
-        values[name.strip()] = yaml.safe_load(value)
+        try:
+            values[name.strip()] = _value(value)
+        except (yaml.YAMLError, ValueError) as error:
+            raise InputError(f"{option} {pair}: the value is not YAML; put text in quotes") from error
     return values
+
+
+def _value(text: str):
+    """Read an integer, a number (YAML takes 1e-2 for text), nothing as empty text, else YAML."""
+    for read in (int, float):
+        try:
+            return read(text)
+        except ValueError:
+            continue
+    return yaml.safe_load(text) if text.strip() else ""
 
 
 def _simulate(options) -> None:

@@ -116,8 +116,8 @@ def _log_normal(mean, sigma, rng):
 def _deposit(energy, resolution, eta, threshold, rng):
     """Measure deposits; what stays below the threshold or two standard deviations is lost.
 
-    The second cut rules: a hadron alone in the central hadronic calorimeter needs about 9 GeV of measured energy. Delphes
-    cuts on the sum in a tower, here each particle stands alone, so that more is lost.
+    The second cut rules: a hadron alone in the central hadronic calorimeter needs about 9 GeV of measured energy.
+    Delphes cuts on the sum in a tower, here each particle stands alone, so that more is lost.
     """
     measured = _log_normal(energy, resolution(energy, eta), rng)
     seen = (measured >= threshold) & (measured >= SIGNIFICANCE * resolution(measured, eta))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,7 @@ def save(path: str | Path, model: nn.Module, *, configuration: dict, data: str, 
     """Write ``model`` with its ``configuration``, the ``data`` fingerprint and the ``training`` record.
 
     Normalisation constants are buffers of the model, so they are inside. The file takes its name when whole.
+    Raises InputError where it cannot be written.
     """
     path = Path(path)
     if not path.parent.is_dir():
@@ -50,11 +52,15 @@ def save(path: str | Path, model: nn.Module, *, configuration: dict, data: str, 
         "sha256": _digest(weights.values()),
     }
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    metadata = {"rewind": json.dumps(about)}
     try:
-        save_file(weights, temporary, metadata={"rewind": json.dumps(about)})
+        save_file(weights, temporary, metadata=metadata)
         os.replace(temporary, path)
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"{path}: cannot be written ({error}); check the path, rights and free space") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
 
 
 def _read(path: str | Path) -> tuple[dict, dict[str, Tensor]]:

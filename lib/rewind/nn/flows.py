@@ -88,9 +88,8 @@ def coupling_spline_flow(
 class ConditionalFlow(Trainable):
     """Model p(target | event): encoder, chart, standardisation and flow in one trainable density.
 
-    ``encoder`` turns an event into ``(n, context)`` numbers; the event may be whatever it accepts, the
-    default standardises a tensor ``(n, context)``. :meth:`fit_scales` takes the standardisation from training
-    data.
+    ``encoder`` turns events, a tensor ``(n, …)``, into ``(n, context)`` numbers; the default standardises
+    ``(n, context)``. :meth:`fit_scales` takes the standardisation from training data.
     """
 
     def __init__(

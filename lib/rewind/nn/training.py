@@ -6,7 +6,6 @@ import json
 import logging
 import math
 import signal
-import sys
 import tempfile
 import time
 import warnings
@@ -22,6 +21,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, Sampler, TensorDataset
 
 from rewind.errors import InputError
+from rewind.nn.checkpoints import fingerprint
+from rewind.progress import visible
 
 __all__ = ["Optimization", "SimulatedBatches", "Trainable", "fit"]
 
@@ -152,6 +153,14 @@ def _loader(data, batch_size: int, seed: int | None = None) -> DataLoader:
     return DataLoader(TensorDataset(*data), batch_size, sampler=order)
 
 
+def _fingerprint(train: tuple[Tensor, ...] | SimulatedBatches) -> str:
+    """Return the fingerprint of stored training data, or of the first batch that is simulated."""
+    if isinstance(train, SimulatedBatches):
+        train.epoch = 0
+        train = next(iter(train))
+    return fingerprint(*train)
+
+
 def _claim(folder: Path, plan: dict) -> Path | None:
     """Return the state to go on from, if any; raise InputError where ``folder`` holds another training."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -195,7 +204,7 @@ def fit(
     ``run_dir`` an interrupted training goes on from its last epoch when called again. ``ema_decay`` averages
     the weights, ``patience`` stops after that many epochs without gain, ``clip`` bounds the gradient's norm.
     The record holds losses by epoch, seconds, device and the best validation loss. Raises InputError for data
-    of unequal length, for a ``run_dir`` of another training, and where the loss is not finite.
+    of unequal length, for a ``run_dir`` of another training, and where the loss of any epoch is not finite.
     """
     if epochs < 1:
         raise InputError(f"epochs = {epochs}: at least 1 is needed")
@@ -207,7 +216,14 @@ def fit(
         "optimization": asdict(model.optimization),
         "steps": len(train_loader),
         "epochs": epochs,
+        "batch_size": batch_size,
+        "clip": clip,
+        "patience": patience,
+        "ema_decay": ema_decay,
         "seed": seed,
+        "simulator's seed": getattr(train, "seed", None),
+        "training data": _fingerprint(train),
+        "validation data": fingerprint(*validation),
     }
     progress = _Progress(seed)
     with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings():
@@ -219,19 +235,23 @@ def fit(
         early = EarlyStopping("validation_loss", patience=patience or epochs, check_finite=True)
         average = [EMAWeightAveraging(decay=ema_decay, use_buffers=False)] if ema_decay else []
         trainer = lightning.Trainer(
-            accelerator=device,
+            accelerator=_accelerator(device),
             devices=1,
             max_epochs=epochs,
             gradient_clip_val=clip,
             callbacks=[progress, early, best, *average],
             logger=False,
             enable_model_summary=False,
-            enable_progress_bar=sys.stderr.isatty(),
+            enable_progress_bar=visible(),
             num_sanity_val_steps=0,
         )
         _run(trainer, model, train_loader, validation_loader, state)
-        if not best.best_model_path or not math.isfinite(float(best.best_model_score)):
-            raise InputError("the training diverged: the loss is not finite; lower the learning rate or check the data")
+        for epoch, losses in enumerate(progress.losses, start=1):
+            if not all(math.isfinite(loss) for loss in losses.values()):
+                raise InputError(
+                    f"the training diverged in epoch {epoch}: the loss is not finite; "
+                    "lower the learning rate or check the data"
+                )
         weights = torch.load(best.best_model_path, map_location="cpu", weights_only=False)["state_dict"]
     model.load_state_dict(weights)
     model.to("cpu").eval()
@@ -254,7 +274,15 @@ def _run(trainer: lightning.Trainer, model, train_loader, validation_loader, sta
         raise KeyboardInterrupt from None
 
 
+def _accelerator(device: str) -> str:
+    """Take a CUDA device where there is one, else the CPU; any other only where it is asked for."""
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return device
+
+
 def _device_name(trainer: lightning.Trainer) -> str:
-    if trainer.strategy.root_device.type == "cuda":
-        return torch.cuda.get_device_name(trainer.strategy.root_device)
-    return f"CPU, {torch.get_num_threads()} threads"
+    device = trainer.strategy.root_device
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"CPU, {torch.get_num_threads()} threads" if device.type == "cpu" else device.type.upper()
