@@ -102,13 +102,35 @@ def test_top_and_w_have_the_masses_of_the_table():
         ("6:m0 = heavy", "takes a number"),
         ("Random:seed = abc", "not meaningful"),
         ("999:m0 = 1", "not found"),
+        ("23:mayDecay = maybe", "takes on or off"),
+        ("6:doForceWidth = maybe", "takes on or off"),
+        ("23:isResonance = maybe", "takes on or off"),
+        ("24:0:onMode = maybe", "takes on, off or a mode"),
+        ("24:onMode = maybe", "takes on, off or a mode"),
+        ("24:onIfAny = abc", "takes particle numbers"),
+        ("24:onPosIfAny = 11 x", "takes particle numbers"),
+        ("24:addChannel = 1 0.1 0 11 x", "takes numbers"),
+        ("6:spinType = 2.5", "takes an integer"),
+        ("6:m0 = nan", "takes a number"),
+        ("6 m0 = 170", "names neither a setting nor a property"),
+        ("", "names neither a setting nor a property"),
+        ("#PartonLevel:MPI = off", "names neither a setting nor a property"),
+        ("-x = 3", "names neither a setting nor a property"),
     ],
 )
 def test_settings_that_pythia_rejects_or_misreads(setting, message):
     with pytest.raises(InputError, match=message) as caught:
         start((setting,), 1)
-    assert setting in str(caught.value)
+    assert f"'{setting}'" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    ["24:onMode = 2", "24:onMode off", "24:onIfAny = 11 -13", "6 : m0 = 170.5", "Beams:eCM=1.3e4", "6:mayDecay = Yes"],
+)
+def test_settings_in_all_the_forms_that_pythia_reads(setting):
+    start((setting, "HardQCD:gg2gg = on", "PartonLevel:all = off", "PhaseSpace:pTHatMin = 50"), 1)
 
 
 def test_impossible_beams_give_pythias_reason():

@@ -8,31 +8,42 @@ import pytest
 
 from rewind import events
 from rewind.errors import InputError
+from rewind.events import chunks, simulation
 from rewind.events.generator import start
-from rewind.events.les_houches import count_events
+from rewind.events.les_houches import count_events, write_excerpt
 from rewind.events.processes import base_settings
 
 N_EVENTS = 450
 
 
-@pytest.fixture(scope="session")
-def lhe(tmp_path_factory):
-    """Undecayed top pairs, as a matrix-element generator writes them."""
-    path = tmp_path_factory.mktemp("lhe") / "ttbar.lhe"
+def written(path, n_events, colour=None):
+    """Write undecayed top pairs as a matrix-element generator does; ``colour`` replaces some events' tops' colours."""
     quiet = ("PartonLevel:all = off", "HadronLevel:all = off", "ProcessLevel:resonanceDecays = off")
     pythia = start((*base_settings(), "Top:gg2ttbar = on", *quiet), 3)
     lines = ['<LesHouchesEvents version="1.0">', "<init>", "2212 2212 6500 6500 0 0 0 0 3 1", "500 1 1 9999", "</init>"]
-    for _ in range(N_EVENTS):
+    for event in range(n_events):
         assert pythia.next()
         lines += ["<event>", "4 9999 1 172.5 0.0078 0.118"]
         for i in range(3, 7):
             p = pythia.process[i]
             origin = "-1 0 0" if i < 5 else "1 1 2"
             momentum = " ".join(f"{value:.12e}" for value in (p.px(), p.py(), p.pz(), p.e(), p.m()))
-            lines.append(f"{p.id()} {origin} {p.col()} {p.acol()} {momentum} 0 9")
+            col = (colour or {}).get(event, p.col()) if p.id() == 6 else p.col()
+            lines.append(f"{p.id()} {origin} {col} {p.acol()} {momentum} 0 9")
         lines.append("</event>")
     path.write_text("\n".join([*lines, "</LesHouchesEvents>", ""]))
     return path
+
+
+@pytest.fixture(scope="session")
+def lhe(tmp_path_factory):
+    return written(tmp_path_factory.mktemp("lhe") / "ttbar.lhe", N_EVENTS)
+
+
+@pytest.fixture
+def small_chunks(monkeypatch):
+    for module in (chunks, simulation):
+        monkeypatch.setattr(module, "CHUNK_EVENTS", 50)
 
 
 def test_events_of_the_file_are_showered_in_order(lhe, tmp_path):
@@ -47,6 +58,51 @@ def test_events_of_the_file_are_showered_in_order(lhe, tmp_path):
     lines = lhe.read_text().split("<event>")[1:]
     px = [float(next(row for row in one.splitlines() if row.split()[:1] == ["6"]).split()[6]) for one in lines]
     np.testing.assert_allclose(np.abs(top.px), np.abs(px[: len(top)]), rtol=1e-5, atol=1e-4)
+
+
+def test_chunks_take_the_lepton_charges_in_turn(lhe, small_chunks, tmp_path):
+    path, out = tmp_path / "odd name=x.lhe", tmp_path / "x.root"
+    path.write_bytes(lhe.read_bytes())
+    cuts = {"n_jets": 0, "n_bjets": 0}
+    events.simulate("ttbar_semileptonic", 60, out, seed=1, lhe=path, underlying_event=False, cuts=cuts)
+    about, generated = events.metadata(out), events.load_generated(out)
+    hard = generated.LHEPart
+    lepton = hard.pdgId[(abs(hard.pdgId) == 11) | (abs(hard.pdgId) == 13)]
+    assert ak.all(ak.num(lepton) == 1)
+    block = (ak.to_numpy(generated.event).astype(int) - 1) // 50
+    assert block.max() >= 1
+    np.testing.assert_array_equal(np.sign(lepton[:, 0]), np.where(block % 2, 1, -1))
+    assert about["cross_section"]["value"] == pytest.approx(500)
+    assert about["cross_section"]["error"] == pytest.approx(1)
+
+
+def test_events_that_cannot_be_showered_are_counted_and_no_event_is_taken_twice(small_chunks, tmp_path):
+    path, out = written(tmp_path / "bad.lhe", 101, {5: 999, 30: 0, 100: 999}), tmp_path / "x.root"
+    with pytest.raises(InputError, match="has 101 events, of which"):
+        events.simulate("ttbar_dilepton", 10_000, out, lhe=path, underlying_event=False)
+    finished = sorted(tmp_path.glob(".x.root.*.chunks/*.npz"))
+    made = [chunks.Chunk.load(file) for file in finished]
+    assert [(chunk.n_generated, chunk.n_failed) for chunk in made] == [(48, 2), (50, 0), (0, 1)]
+    px = np.concatenate([ak.to_numpy(chunk.generated.LHEPart.px[:, 2]) for chunk in made[:2]])
+    assert len(np.unique(px)) == 98
+
+    events.simulate("ttbar_dilepton", made[0].n_pass_detector + 1, out, lhe=path, underlying_event=False)
+    about = events.metadata(out)
+    assert (about["n_generated"], about["n_failed"]) == (98, 2)
+
+
+def test_excerpts_hold_the_header_and_the_events_asked_for(lhe, tmp_path):
+    packed, excerpt = tmp_path / "ttbar.lhe.gz", tmp_path / "excerpt.lhe"
+    packed.write_bytes(gzip.compress(lhe.read_bytes()))
+    header, *bodies = lhe.read_text().removesuffix("</LesHouchesEvents>\n").split("<event>")
+    for path in (lhe, packed):
+        for first, n_events in ((0, 3), (7, 5), (N_EVENTS - 2, 2)):
+            write_excerpt(path, first, n_events, excerpt)
+            assert count_events(excerpt) == n_events
+            wanted = "<event>".join([header, *bodies[first : first + n_events]])
+            assert excerpt.read_text() == wanted + "</LesHouchesEvents>\n"
+    with pytest.raises(InputError, match=f"has {N_EVENTS} events now"):
+        write_excerpt(lhe, N_EVENTS - 2, 3, excerpt)
 
 
 def test_gzipped_file_counts_the_same(lhe, tmp_path):

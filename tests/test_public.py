@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from rewind import events
+from rewind.cli import main
 from rewind.errors import InputError
 
 JET = [("pt", "f4"), ("eta", "f4"), ("phi", "f4"), ("energy", "f4"), ("is_tagged", "i4")]
@@ -65,6 +66,25 @@ def test_one_neutrino_under_the_other_name_and_without_indices(tmp_path):
     assert ak.all(sample.Jet.partonIdx == -1, axis=None)
 
 
+def test_absent_leptons_may_be_of_any_type(tmp_path):
+    content = tables()
+    content["leptons"]["pt"][0, 1], content["leptons"]["type"][0, 1] = 0, -99
+    assert events.load(written(tmp_path / "two.h5", content)).Lepton.pdgId.to_list()[0] == [11]
+
+
+def test_metadata_and_summary(tmp_path, capsys):
+    path = written(tmp_path / "two.H5", tables())
+    assert events.metadata(path) == {"title": "public neutrino data set", "process": "public", "n_events": 3}
+    assert main(["info", str(path)]) == 0
+    printed = capsys.readouterr().out
+    assert "3 events" in printed
+    assert "  leptons: pt, eta, phi, energy, charge, type" in printed
+    assert "  jets_indices: int64" in printed
+    for read in (events.metadata, events.summary):
+        with pytest.raises(InputError, match="no such file"):
+            read(tmp_path / "absent.h5")
+
+
 def test_the_same_fields_as_our_own_files(tmp_path, sample):
     public = events.load(written(tmp_path / "two.h5", tables()))
     assert set(public.fields) == set(sample.fields)
@@ -80,6 +100,11 @@ def test_the_same_fields_as_our_own_files(tmp_path, sample):
         (lambda t: t.update(jets=t["jets"][["pt", "eta", "phi"]]), "lacks the column energy, is_tagged"),
         (lambda t: t["leptons"]["pt"].fill(np.nan), "column 'pt' has entries that are not finite"),
         (lambda t: t.update(MET=t["MET"][:2]), "3 events in 'jets', 2 in 'MET'"),
+        (lambda t: t.update({name: table[:0] for name, table in t.items()}), "holds no events"),
+        (lambda t: t["leptons"]["type"].fill(2), "entries other than 0 .* and 1"),
+        (lambda t: t["leptons"]["type"].fill(-1), "entries other than 0 .* and 1"),
+        (lambda t: t.update(jets_indices=t["jets_indices"][:2]), r"shape \(2, 10\), 'jets' \(3, 10\)"),
+        (lambda t: t.update(jets_indices=t["jets_indices"][:, :5]), r"shape \(3, 5\), 'jets' \(3, 10\)"),
     ],
 )
 def test_files_that_are_not_whole(tmp_path, spoil, message):

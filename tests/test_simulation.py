@@ -1,6 +1,9 @@
 """Samples: what is in them, that they can be reproduced, and every way to ask for the impossible."""
 
 import errno
+import json
+import multiprocessing
+import os
 import signal
 import subprocess
 import sys
@@ -14,10 +17,23 @@ import pytest
 
 from rewind import events
 from rewind.errors import InputError
-from rewind.events import simulation, store
+from rewind.events import chunks, samples, simulation, store
 from rewind.events.chunks import Chunk
 
 FAST = {"seed": 5, "underlying_event": False}
+
+
+@pytest.fixture
+def made(monkeypatch):
+    """The numbers of the chunks that this process makes."""
+    numbers, make_chunk = [], simulation.make_chunk
+
+    def recorded(request, index):
+        numbers.append(index)
+        return make_chunk(request, index)
+
+    monkeypatch.setattr(simulation, "make_chunk", recorded)
+    return numbers
 
 
 def test_counts_flags_and_metadata_agree(sample, sample_path):
@@ -96,27 +112,29 @@ def test_a_dilepton_quantity_can_be_evaluated_on_the_hard_process(sample):
         assert np.median(np.sqrt(w2)) == pytest.approx(80.4, abs=1.0)
 
 
-def test_workers_executors_and_resuming_change_nothing(sample, sample_path, tmp_path, monkeypatch):
+def test_workers_executors_and_resuming_change_nothing(sample, sample_path, tmp_path, monkeypatch, made):
     two, threads, resumed = (tmp_path / f"{name}.root" for name in ("two", "threads", "resumed"))
-    events.simulate("ttbar_dilepton", 40, two, workers=2, **FAST)
-    with ThreadPoolExecutor(1) as executor:
-        events.simulate("ttbar_dilepton", 40, threads, executor=executor, **FAST)
+    with monkeypatch.context() as patch:
+        patch.setattr(simulation, "make_chunk", chunks.make_chunk)
+        events.simulate("ttbar_dilepton", 40, two, workers=2, **FAST)
+    with ThreadPoolExecutor(2) as executor:
+        events.simulate("ttbar_dilepton", 40, threads, executor=executor, workers=2, **FAST)
 
-    save, n_saved = Chunk.save, 0
+    made.clear()
+    save = Chunk.save
 
     def interrupted(chunk, path):
-        nonlocal n_saved
         save(chunk, path)
-        n_saved += 1
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Chunk, "save", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        events.simulate("ttbar_dilepton", 40, resumed, **FAST)
-    monkeypatch.setattr(Chunk, "save", save)
-    assert n_saved == 1
+    with monkeypatch.context() as patch:
+        patch.setattr(Chunk, "save", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            events.simulate("ttbar_dilepton", 40, resumed, **FAST)
+    assert made == [0]
     assert not resumed.exists()
     events.simulate("ttbar_dilepton", 40, resumed, **FAST)
+    assert made == list(range(ak.max(sample.luminosityBlock)))
     for path in (two, threads, resumed):
         assert ak.array_equal(events.load(path), sample, dtype_exact=True)
         assert ak.array_equal(events.load_generated(path), events.load_generated(sample_path))
@@ -126,27 +144,132 @@ def test_workers_executors_and_resuming_change_nothing(sample, sample_path, tmp_
 
 SCRIPT = """
 from rewind import events
-events.simulate("ttbar_dilepton", 40, {path!r}, seed=5, underlying_event=False, workers={workers})
+events.simulate("ttbar_dilepton", 100, {path!r}, seed=5, underlying_event=False, workers=2)
 """
 
 
+def finished_chunks(folder):
+    return {int(file.stem): file.read_bytes() for file in folder.glob(".*.chunks/[0-9]*.npz")}
+
+
+def has_members(group):
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def waited_for(condition, seconds):
+    deadline = time.monotonic() + seconds
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return condition()
+
+
 @pytest.mark.slow
-def test_a_killed_run_goes_on_and_leaves_no_worker_behind(sample, tmp_path):
-    path = tmp_path / "killed.root"
-    command = [sys.executable, "-c", SCRIPT.format(path=str(path), workers=2)]
-    run = subprocess.Popen(command, start_new_session=True)
-    deadline = time.monotonic() + 120
-    while not list(tmp_path.glob(".killed.root.*.chunks/*.npz")) and time.monotonic() < deadline:
-        time.sleep(0.05)
+def test_a_killed_run_goes_on_and_leaves_no_worker_behind(tmp_path, made):
+    path, whole = tmp_path / "killed.root", tmp_path / "whole.root"
+    run = subprocess.Popen([sys.executable, "-c", SCRIPT.format(path=str(path))], start_new_session=True)
+    assert waited_for(lambda: finished_chunks(tmp_path), 120)
     run.send_signal(signal.SIGKILL)
     run.wait()
+    finished = finished_chunks(tmp_path)
+    assert finished
     assert not path.exists()
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and subprocess.run(["pgrep", "-g", str(run.pid)], capture_output=True).stdout:
-        time.sleep(0.5)
-    assert not subprocess.run(["pgrep", "-g", str(run.pid)], capture_output=True).stdout
-    subprocess.run(command, check=True)
-    assert ak.array_equal(events.load(path), sample)
+    assert waited_for(lambda: not has_members(run.pid), 60)
+    assert finished_chunks(tmp_path) == finished
+    events.simulate("ttbar_dilepton", 100, path, **FAST)
+    assert made
+    assert not set(made) & set(finished)
+    events.simulate("ttbar_dilepton", 100, whole, **FAST)
+    assert ak.array_equal(events.load(path), events.load(whole))
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["killed.root", "whole.root"]
+
+
+def killed(_request, _index):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def unlucky(_request, _index):
+    time.sleep(0.2)
+    raise InputError("no luck")
+
+
+@pytest.mark.parametrize(("task", "message"), [(killed, "a worker was killed"), (unlucky, "no luck")])
+def test_a_failing_pool_ends_its_own_workers_only(tmp_path, monkeypatch, task, message):
+    monkeypatch.setattr(simulation, "make_chunk", task)
+    bystander = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
+    bystander.start()
+    try:
+        with pytest.raises(InputError, match=message):
+            events.simulate("z_jets", 5, tmp_path / "x.root", workers=2, **FAST)
+        assert waited_for(lambda: multiprocessing.active_children() == [bystander], 10)
+    finally:
+        bystander.kill()
+        bystander.join()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_waits_in_a_callers_executor_is_cancelled(tmp_path, monkeypatch):
+    monkeypatch.setattr(simulation, "make_chunk", unlucky)
+    submitted = []
+
+    class Recording(ThreadPoolExecutor):
+        def submit(self, *task):
+            submitted.append(super().submit(*task))
+            return submitted[-1]
+
+    with Recording(1) as executor, pytest.raises(InputError, match="no luck"):
+        events.simulate("z_jets", 5, tmp_path / "x.root", executor=executor, workers=4, **FAST)
+    assert [future.cancelled() for future in submitted[2:]] == [True, True]
+
+
+def test_damaged_chunks_are_deleted_and_no_array_is_read_to_count(tmp_path, monkeypatch):
+    monkeypatch.setattr(Chunk, "load", None)
+    about = dict.fromkeys(Chunk.__dataclass_fields__, 7) | {"cross_sections": []}
+    np.savez(tmp_path / "000000.npz", about=json.dumps(about))
+    whole = (tmp_path / "000000.npz").read_bytes()
+    for index, content in enumerate((b"", b"hello" * 20, whole[: len(whole) // 2]), 1):
+        (tmp_path / f"{index:06d}.npz").write_bytes(content)
+    np.savez(tmp_path / "000004.npz", x=1)
+    del about["n_failed"]
+    np.savez(tmp_path / "000005.npz", about=json.dumps(about))
+    np.savez(tmp_path / "000006.npz", about="{")
+    assert simulation._finished_before(tmp_path) == {0: 7}
+    assert [file.name for file in tmp_path.iterdir()] == ["000000.npz"]
+
+
+def test_events_that_pythia_gives_up_on_are_counted(tmp_path, monkeypatch):
+    generate = chunks.generate
+    monkeypatch.setattr(chunks, "generate", lambda pythia, n, seed: generate(pythia, n - 3, seed))
+    path = tmp_path / "x.root"
+    events.simulate("ttbar_semileptonic", 1, path, **FAST)
+    about, generated = events.metadata(path), events.load_generated(path)
+    assert (about["n_generated"], about["n_failed"]) == (394, 6)
+    np.testing.assert_array_equal(generated.event, [*range(1, 198), *range(201, 398)])
+    monkeypatch.setattr(chunks, "generate", lambda pythia, n, seed: generate(pythia, 0, seed))
+    with pytest.raises(InputError, match="gives up on each of 200 events"):
+        events.simulate("ttbar_semileptonic", 1, path, force=True, **FAST)
+
+
+def test_cached_samples_are_made_once_for_a_request_and_its_versions(tmp_path, monkeypatch):
+    simulated = []
+
+    def simulate(process, n_events, path, **options):
+        simulated.append((process, n_events, options))
+        path.touch()
+
+    monkeypatch.setattr(samples.paths, "root", lambda: tmp_path)
+    monkeypatch.setattr(samples, "simulate", simulate)
+    first = events.sample("z_jets", 5, seed=3, m_top=170.0)
+    assert first.is_file()
+    assert events.sample("z_jets", 5, seed=3, m_top=170.0, workers=2) == first
+    assert simulated == [("z_jets", 5, {"seed": 3, "workers": 1, "m_top": 170.0})]
+    others = {events.sample("z_jets", 5, seed=3), events.sample("z_jets", 6, seed=3, m_top=170.0)}
+    monkeypatch.setattr(samples, "versions", lambda: {"rewind": "next"})
+    others.add(events.sample("z_jets", 5, seed=3, m_top=170.0))
+    assert len(others | {first}) == len(simulated) == 4
 
 
 def test_only_whole_chunks_and_at_least_n_events(sample):
@@ -229,6 +352,15 @@ def test_independent_nanoaod_reader_opens_the_file(sample, sample_path):
         ({"process": "higgs"}, "unknown process 'higgs': choose one of ttbar_dilepton"),
         ({"variant": "fsr"}, "unknown variant 'fsr'"),
         ({"cuts": {"jet_et": 3}}, "unknown cut 'jet_et'"),
+        ({"cuts": {"jet_pt": "abc"}}, "cut jet_pt = abc: must be a finite number"),
+        ({"cuts": {"jet_pt": float("nan")}}, "cut jet_pt = nan: must be a finite number"),
+        ({"cuts": {"jet_pt": None}}, "cut jet_pt = None: must be a finite number"),
+        ({"cuts": {"jet_eta": True}}, "cut jet_eta = True: must be a finite number"),
+        ({"cuts": {"n_jets": 2.5}}, "cut n_jets = 2.5: must be a whole number"),
+        ({"cuts": {"same_flavour": 1}}, "cut same_flavour = 1: must be true or false"),
+        ({"m_top": 0.0}, "m_top = 0.0: must be a finite, positive mass"),
+        ({"m_top": float("nan")}, "m_top = nan: must be a finite, positive mass"),
+        ({"m_top": float("inf")}, "m_top = inf: must be a finite, positive mass"),
         ({"n_events": 0}, "n_events = 0"),
         ({"n_events": -5}, "n_events = -5"),
         ({"workers": 0}, "workers = 0"),
@@ -253,6 +385,9 @@ def test_outputs_that_cannot_be_written(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="--force"):
         events.simulate("z_jets", 5, there)
     assert there.read_text() == "precious"
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(InputError, match="is a folder"):
+        events.simulate("z_jets", 5, tmp_path / "folder", force=True)
 
     def refused(*_args, **_options):
         raise PermissionError(errno.EACCES, "Permission denied")
@@ -262,9 +397,11 @@ def test_outputs_that_cannot_be_written(tmp_path, monkeypatch):
         events.simulate("z_jets", 5, tmp_path / "x.root")
 
 
-def test_a_full_disk_keeps_finished_chunks_and_says_so(tmp_path, monkeypatch):
-    def full(*_args, **_options):
-        raise OSError(errno.ENOSPC, "No space left on device")
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_keeps_finished_chunks_and_says_so(tmp_path, monkeypatch, code):
+    def full(path, *_args, **_options):
+        assert path.parent.name.endswith(".chunks")  # where a part that a killed run leaves is cleared away later
+        raise OSError(code, os.strerror(code))
 
     with monkeypatch.context() as patch:
         patch.setattr(store, "write", full)

@@ -48,6 +48,40 @@ def test_summary_says_what_a_file_holds(sample_path):
     text = events.summary(sample_path)
     assert "events stored of" in text
     assert "Jet: pt, eta, phi, mass" in text
+    assert "  pass_detector: bool" in text
+
+
+@pytest.mark.parametrize("record", ["{}", "[]", '{"title": 1, "n_generated": 2, "cross_section": 3}', "3"])
+def test_summary_of_foreign_metadata(sample_path, tmp_path, record):
+    path = rewritten(sample_path, tmp_path / "x.root")
+    with uproot.update(path) as file:
+        file["metadata"] = record
+    with pytest.raises(InputError, match="not one of this book's"):
+        events.summary(path)
+
+
+def test_a_sample_without_events_is_written_and_read(sample, tmp_path):
+    for chunks in ([], [sample[:0]], [ak.Array([]), sample[:0]]):
+        path = tmp_path / "empty.root"
+        store.write(path, chunks, {})
+        empty = events.load(path)
+        assert len(empty) == 0
+        assert empty.type.content.fields == sample[:0].type.content.fields
+        assert events.to_tensors(empty.Jet, ["pt"])[0].shape == (0, 0, 1)
+        assert events.momenta(empty.LHEPart).shape == (0, 4)
+
+
+@pytest.mark.parametrize(("name", "expected"), [("MET_pt", "one number"), ("Jet_pt", "a list of numbers")])
+def test_columns_of_another_depth_are_refused(sample, sample_path, tmp_path, name, expected):
+    collection = name.split("_")[0]
+    other = {"MET": sample.Jet.pt, "Jet": sample.MET.pt}[collection]
+    path = rewritten(sample_path, tmp_path / "x.root", **{name: other})
+    with pytest.raises(InputError, match=rf"x\.root: '{name}' must hold {expected} for each event"):
+        events.load(path)
+    spoilt = ak.with_field(sample, ak.zip({key: other for key in sample[collection].fields}), collection)
+    with pytest.raises(InputError, match=f"must hold {expected} for each event"):
+        store.write(tmp_path / "y.root", [spoilt], {})
+    assert [file.name for file in tmp_path.iterdir()] == ["x.root"]
 
 
 def test_truncated_empty_and_foreign_files(sample_path, tmp_path):
@@ -112,6 +146,10 @@ def test_tensors_are_padded_masked_and_clipped(sample):
     two, mask = events.to_tensors(sample.Jet, ["pt"], 2)
     assert two.shape == (len(sample), 2, 1)
     np.testing.assert_array_equal(mask.sum(1), np.minimum(ak.num(sample.Jet), 2))
+    nothing, mask = events.to_tensors(sample.Jet[:0], ["pt", "eta"], 3)
+    assert nothing.shape == (0, 3, 2)
+    assert mask.shape == (0, 3)
+    assert events.to_tensors(sample.Jet[:0], ["pt"])[0].shape == (0, 0, 1)
     with pytest.raises(InputError, match="no field charm"):
         events.to_tensors(sample.Jet, ["pt", "charm"])
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+import tempfile
+import threading
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, fields
 from functools import lru_cache
 from hashlib import sha256
 from importlib.metadata import version
@@ -15,7 +18,8 @@ import numpy as np
 import rewind
 from rewind.errors import InputError
 from rewind.events.chain import reconstruct
-from rewind.events.generator import CrossSection, generate, start
+from rewind.events.generator import Batch, CrossSection, generate, start
+from rewind.events.les_houches import write_excerpt
 from rewind.events.processes import Selection
 from rewind.events.store import replacing
 
@@ -23,6 +27,7 @@ __all__ = ["CHUNK_EVENTS", "Chunk", "Request", "make_chunk", "versions"]
 
 CHUNK_EVENTS = 400
 _MAX_SEED = 900_000_000
+_ONE_AT_A_TIME = threading.Lock()  # the Pythias that are kept, and standard output while it is captured, are shared
 _GENERATED_FIELDS = ("event", "LHEPart", "Generator", "genWeight", "pass_particle", "pass_detector")
 
 
@@ -56,7 +61,7 @@ class Request:
         return int(np.random.SeedSequence([self.seed, *key]).generate_state(1)[0]) % _MAX_SEED + 1
 
     def n_events(self, index: int) -> int:
-        """Return how many events chunk ``index`` generates in each channel."""
+        """Return how many events chunk ``index`` generates in each of its channels."""
         if self.lhe is None:
             return CHUNK_EVENTS // len(self.channels)
         return max(0, min(CHUNK_EVENTS, self.lhe_events - index * CHUNK_EVENTS))
@@ -64,11 +69,15 @@ class Request:
 
 @dataclass(frozen=True)
 class Chunk:
-    """Hold the selected events of a chunk, the compact hard processes, counts and cross-sections by channel."""
+    """Hold the selected events of a chunk, the compact hard processes, counts and cross-sections by channel.
+
+    ``n_failed`` counts the events that Pythia gave up on; they are not among the ``n_generated``.
+    """
 
     events: ak.Array
     generated: ak.Array
     n_generated: int
+    n_failed: int
     n_pass_particle: int
     n_pass_detector: int
     cross_sections: tuple[CrossSection, ...]
@@ -86,16 +95,23 @@ class Chunk:
         with replacing(path) as temporary, open(temporary, "wb") as file:
             np.savez(file, about=json.dumps(about), **arrays)
 
+    @staticmethod
+    def about(path: Path) -> dict:
+        """Read all but the arrays of a chunk: of ``events`` and ``generated`` their form and length."""
+        with np.load(path) as file:
+            stored = json.loads(str(file["about"]))
+        about = {field.name: stored[field.name] for field in fields(Chunk)}
+        return about | {"cross_sections": tuple(CrossSection(**sigma) for sigma in about["cross_sections"])}
+
     @classmethod
     def load(cls, path: Path) -> Chunk:
         """Read a chunk back."""
+        about = cls.about(path)
         with np.load(path) as file:
-            about = json.loads(str(file["about"]))
             for name in ("events", "generated"):
                 buffers = {key.removeprefix(f"{name}/"): file[key] for key in file if key.startswith(f"{name}/")}
                 form = ak.forms.from_dict(about[name]["form"])
                 about[name] = ak.from_buffers(form, about[name]["length"], buffers)
-        about["cross_sections"] = tuple(CrossSection(**sigma) for sigma in about["cross_sections"])
         return cls(**about)
 
 
@@ -105,41 +121,55 @@ def _started(request: Request):
     return [start(settings, request.pythia_seed()) for settings in request.channels]
 
 
-def _from_les_houches(request: Request, index: int):
-    skip = f"Beams:nSkipLHEFatInit = {index * CHUNK_EVENTS}"
-    return [start((*request.channels[0], skip), request.pythia_seed())]
+def _batches(request: Request, index: int) -> Iterator[tuple[Batch, CrossSection]]:
+    """Yield chunk ``index`` channel by channel; the chunks of a Les Houches file take the channels in turn."""
+    n_events = request.n_events(index)
+    if request.lhe is None:
+        for channel, pythia in enumerate(_started(request)):
+            yield generate(pythia, n_events, request.pythia_seed(index, channel))
+        return
+    with tempfile.TemporaryDirectory(prefix="rewind_") as folder:
+        excerpt = Path(folder) / "events.lhe"  # so that Pythia cannot read on where it cannot use an event
+        write_excerpt(request.lhe, index * CHUNK_EVENTS, n_events, excerpt)
+        settings = (*request.channels[index % len(request.channels)], f"Beams:LHEF = {excerpt}")
+        yield generate(start(settings, request.pythia_seed()), n_events, request.pythia_seed(index, 0))
 
 
 def make_chunk(request: Request, index: int) -> Chunk:
-    """Generate, reconstruct and select chunk number ``index``.
+    """Generate, reconstruct and select chunk number ``index``; threads of one process take turns.
 
-    Raises InputError where a Les Houches file yields fewer events than it holds.
+    A chunk is short of the events that Pythia gives up on. Raises InputError where it gives up on all of a
+    process of its own.
     """
-    pythias = _started(request) if request.lhe is None else _from_les_houches(request, index)
+    with _ONE_AT_A_TIME:
+        return _make_chunk(request, index)
+
+
+def _make_chunk(request: Request, index: int) -> Chunk:
     n_events = request.n_events(index)
-    parts, cross_sections = [], []
-    for channel, pythia in enumerate(pythias):
-        batch, sigma = generate(pythia, n_events, request.pythia_seed(index, channel))
-        if len(batch) < n_events:
-            raise InputError(
-                f"{request.lhe or 'Pythia'}: gave {len(batch)} of {n_events} events "
-                f"after event {index * CHUNK_EVENTS}; the next one is damaged or cannot be showered"
-            )
+    parts, cross_sections, n_failed = [], [], 0
+    for channel, (batch, sigma) in enumerate(_batches(request, index)):
+        n_failed += n_events - len(batch)
+        cross_sections.append(sigma)
+        if len(batch) == 0:
+            if request.lhe is None:
+                raise InputError(f"Pythia gives up on each of {n_events} events; change the settings")
+            continue
         rng = np.random.default_rng([request.seed, index, channel, 1])
         part = reconstruct(batch, request.selection, rng, keep_constituents=request.keep_constituents)
-        part["run"] = np.full(n_events, 1, np.uint32)
-        part["luminosityBlock"] = np.full(n_events, index + 1, np.uint32)
-        part["event"] = index * CHUNK_EVENTS + channel * n_events + np.arange(1, n_events + 1, dtype=np.uint64)
+        part["run"] = np.full(len(batch), 1, np.uint32)
+        part["luminosityBlock"] = np.full(len(batch), index + 1, np.uint32)
+        part["event"] = index * CHUNK_EVENTS + channel * n_events + np.arange(1, len(batch) + 1, dtype=np.uint64)
         parts.append(part)
-        cross_sections.append(sigma)
 
-    events = ak.concatenate(parts)
+    events = ak.concatenate(parts) if parts else ak.Array(dict.fromkeys(_GENERATED_FIELDS, np.empty(0, bool)))
     rng = np.random.default_rng([request.seed, index, 2])
     sampled = rng.random(len(events)) < request.generated_fraction
     return Chunk(
         events=ak.to_packed(events[events.pass_particle | events.pass_detector]),
         generated=ak.to_packed(events[list(_GENERATED_FIELDS)][sampled]),
         n_generated=len(events),
+        n_failed=n_failed,
         n_pass_particle=int(ak.sum(events.pass_particle)),
         n_pass_detector=int(ak.sum(events.pass_detector)),
         cross_sections=tuple(cross_sections),

@@ -17,8 +17,25 @@ from rewind.events.native import captured_output
 __all__ = ["Batch", "CrossSection", "generate", "start"]
 
 MILLIBARN_IN_PB = 1e9
-_FLAG_WORDS = {"on", "off", "true", "false", "yes", "no", "ok", "1", "0"}
-_NUMBERS_OF_PARTICLES = {"m0", "mwidth", "mmin", "mmax", "tau0"}
+_FLAG = "on|off|true|false|yes|no|ok|1|0"
+_INTEGER = r"[+-]?\d+"
+_NUMBER = r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?"
+_FORMS = {
+    "on or off": _FLAG,
+    "on, off or a mode from 0 to 3": f"{_FLAG}|2|3",
+    "an integer": _INTEGER,
+    "a number": _NUMBER,
+    "particle numbers": rf"{_INTEGER}(\s+{_INTEGER})*",
+    "numbers": rf"{_NUMBER}(\s+{_NUMBER})*",
+}
+_OF_PARTICLES = {
+    "on or off": "isresonance|maydecay|doexternaldecay|isvisible|doforcewidth|varwidth|taucalc",
+    "on, off or a mode from 0 to 3": "onmode",
+    "an integer": "spintype|chargetype|coltype|memode",
+    "a number": "m0|mwidth|mmin|mmax|tau0|rescalebr|bratio",
+    "particle numbers": "products|(on|off)(pos|neg)?if(any|all|match)",
+    "numbers": "addchannel|onechannel",
+}
 _SILENT = (
     "Print:quiet = on",
     "Stat:reset = on",
@@ -102,29 +119,30 @@ def _complaint(printed: list[str]) -> str:
 
 
 def _misread(settings, line: str) -> str | None:
-    """Say what Pythia would silently misread in an accepted setting."""
-    key, _, value = (part.strip() for part in re.sub(r"=", " ", line, count=1).strip().partition(" "))
-    particle, _, property_ = key.partition(":")
-    if settings.isFlag(key):
-        return None if value.lower() in _FLAG_WORDS else "takes on or off"
-    is_number = settings.isParm(key) or (particle.isdigit() and property_.lower() in _NUMBERS_OF_PARTICLES)
-    for expected, kind, convert in (
-        (settings.isMode(key), "an integer", int),
-        (is_number, "a number", float),
-    ):
-        if expected:
-            try:
-                convert(value)
-            except ValueError:
-                return f"takes {kind}"
+    """Say what Pythia would silently misread or pass over in an accepted setting."""
+    key, value = re.fullmatch(r"([^\s=]*)[\s=]*(.*?)\s*", re.sub(r"\s*:\s*", ":", line.strip()), re.DOTALL).groups()
+    if not re.match(r"[^\W\d_]|\d+:\w", key):
+        return "names neither a setting nor a property of a particle"
+    expected = _expected(settings, key)
+    if expected is not None and not re.fullmatch(_FORMS[expected], value.lower()):
+        return f"takes {expected}"
     return None
+
+
+def _expected(settings, key: str) -> str | None:
+    """Return what kind of value a setting takes, None for words and lists."""
+    if key[0].isdigit():
+        property_ = key.lower().rpartition(":")[2]
+        return next((kind for kind, names in _OF_PARTICLES.items() if re.fullmatch(names, property_)), None)
+    kinds = {"on or off": settings.isFlag, "an integer": settings.isMode, "a number": settings.isParm}
+    return next((kind for kind, is_kind in kinds.items() if is_kind(key)), None)
 
 
 def start(settings: Iterable[str], seed: int) -> pythia8mc.Pythia:
     """Return a Pythia initialised with ``settings`` ("Key = value") and ``seed`` (1 to 900,000,000).
 
-    Raises InputError with Pythia's own message where it rejects a setting or cannot start, and for values
-    that it would silently misread (a flag given as ``maybe``, a number with letters).
+    Raises InputError with Pythia's own message where it rejects a setting or cannot start, and for what it
+    would silently misread or pass over (a flag given as ``maybe``, a number with letters, a comment).
     """
     settings = tuple(settings)
     with captured_output() as printed:
@@ -161,8 +179,8 @@ def _first_wrong(pythia, settings) -> tuple[str, str | None] | None:
 def generate(pythia: pythia8mc.Pythia, n_events: int, seed: int) -> tuple[Batch, CrossSection]:
     """Return the next ``n_events`` events, which depend on ``seed`` (1 to 900,000,000) alone, and their σ.
 
-    A Les Houches file that ends early gives fewer events. The random state and the statistics start afresh,
-    so that a batch is the same whatever the same Pythia generated before.
+    Events that Pythia gives up on are missing. The random state and the statistics start afresh, so that a
+    batch is the same whatever the same Pythia generated before.
     """
     pythia.stat()
     pythia.rndm.init(seed)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+import math
+from dataclasses import asdict, dataclass, replace
 
 from rewind.errors import InputError
 from rewind.physics import constants as c
 
 __all__ = ["PROCESSES", "VARIANTS", "Process", "Selection", "base_settings", "find_process", "find_variant"]
+
+_KINDS = {bool: "true or false", int: "a whole number", float: "a finite number"}
 
 
 @dataclass(frozen=True)
@@ -29,11 +32,15 @@ class Selection:
     same_flavour: bool = False
 
     def changed(self, **cuts) -> Selection:
-        """Return a copy with some cuts changed; raise InputError for a name that is none."""
-        known = [field.name for field in fields(self)]
-        for name in cuts:
+        """Return a copy with some cuts changed; raise InputError for a name that is none and for unfit values."""
+        known = asdict(self)
+        for name, value in cuts.items():
             if name not in known:
                 raise InputError(f"unknown cut '{name}': the selection knows {', '.join(known)}")
+            kind = type(known[name])
+            fits = isinstance(value, (int, float) if kind is float else kind) and math.isfinite(value)
+            if not fits or isinstance(value, bool) != (kind is bool):
+                raise InputError(f"cut {name} = {value}: must be {_KINDS[kind]}")
         return replace(self, **cuts)
 
 

@@ -6,6 +6,8 @@ structured arrays in GeV, jets padded with zeros.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import awkward as ak
@@ -15,7 +17,7 @@ import numpy as np
 from rewind.errors import InputError
 from rewind.events.store import COLLECTIONS, RECORDS, SCALARS
 
-__all__ = ["load_hdf5"]
+__all__ = ["load", "metadata", "summary"]
 
 _GROUP = "delphes"
 _FIELDS = {
@@ -29,13 +31,8 @@ _LEPTON_ID = np.array([11, 13])
 _NO_PARTON, _BOTTOM = -1, {0: 5, 1: -5}
 
 
-def load_hdf5(path: str | Path) -> ak.Array:
-    """Return the events of a public HDF5 file with the fields of :func:`rewind.events.samples.load`.
-
-    ``GenPart`` holds the neutrinos and, where the file says which jets they are, the b quarks with their jets'
-    coordinates; particle-level and Les Houches collections are empty, and all events pass at detector level.
-    Raises InputError for a file of another kind, a missing table or column, and entries that are not finite.
-    """
+@contextmanager
+def _opened(path: str | Path) -> Iterator[h5py.Group]:
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such file")
@@ -46,23 +43,65 @@ def load_hdf5(path: str | Path) -> ak.Array:
     with file:
         if _GROUP not in file:
             raise InputError(f"{path}: has no group '{_GROUP}', so it is none of the public neutrino sets")
-        group = file[_GROUP]
+        yield file[_GROUP]
+
+
+def load(path: str | Path) -> ak.Array:
+    """Return the events of a public HDF5 file with the fields of :func:`rewind.events.samples.load`.
+
+    ``GenPart`` holds the neutrinos and, where the file says which jets they are, the b quarks with their jets'
+    coordinates; particle-level and Les Houches collections are empty, and all events pass at detector level.
+    Raises InputError for a file of another kind, without events, with a missing table or column or tables of
+    different lengths, and for entries that are not finite or of no known meaning.
+    """
+    with _opened(path) as group:
         tables = {name: _table(path, group, name, fields) for name, fields in _FIELDS.items()}
         found = [name for name in _NEUTRINO_TABLES if name in group]
         if not found:
             raise InputError(f"{path}: lacks the table '{_GROUP}/{_NEUTRINO_TABLES[0]}'")
         neutrinos = _table(path, group, found[0], _NEUTRINO_FIELDS)
         indices = np.asarray(group["jets_indices"]) if "jets_indices" in group else None
+    jets, leptons = tables["jets"], tables["leptons"]
+    if len(jets) == 0:
+        raise InputError(f"{path}: holds no events")
     for name, table in (*tables.items(), (found[0], neutrinos)):
-        if len(table) != len(tables["jets"]):
-            raise InputError(f"{path}: {len(tables['jets'])} events in 'jets', {len(table)} in '{name}'")
+        if len(table) != len(jets):
+            raise InputError(f"{path}: {len(jets)} events in 'jets', {len(table)} in '{name}'")
+    if indices is not None and indices.shape != jets.shape:
+        raise InputError(f"{path}: 'jets_indices' has the shape {indices.shape}, 'jets' {jets.shape}")
+    if not np.isin(leptons["type"][leptons["pt"] > 0], range(len(_LEPTON_ID))).all():
+        raise InputError(f"{path}: table '{_GROUP}/leptons', column 'type' has entries other than 0 (e) and 1 (μ)")
     return _events(tables, neutrinos, indices)
 
 
-def _table(path, group, name, fields) -> np.ndarray:
-    if name not in group:
+def metadata(path: str | Path) -> dict:
+    """Return what is known of a public file: title, process and the number of events."""
+    with _opened(path) as group:
+        n_events = len(_table_of(path, group, "jets"))
+    return {"title": "public neutrino data set", "process": "public", "n_events": n_events}
+
+
+def summary(path: str | Path) -> str:
+    """Return a few lines on the tables of a public file."""
+    about = metadata(path)
+    with _opened(path) as group:
+        columns = {
+            name: table.dtype.names or (table.dtype.name,)
+            for name, table in group.items()
+            if isinstance(table, h5py.Dataset)
+        }
+    lines = [f"  {name}: {', '.join(names)}" for name, names in columns.items()]
+    return "\n".join([f"{path}: {about['title']}", f"{about['n_events']} events stored", *lines])
+
+
+def _table_of(path, group, name) -> h5py.Dataset:
+    if not isinstance(group.get(name), h5py.Dataset):
         raise InputError(f"{path}: lacks the table '{_GROUP}/{name}'")
-    table = np.asarray(group[name])
+    return group[name]
+
+
+def _table(path, group, name, fields) -> np.ndarray:
+    table = np.asarray(_table_of(path, group, name))
     missing = [field for field in fields if field not in (table.dtype.names or ())]
     if missing:
         raise InputError(f"{path}: table '{_GROUP}/{name}' lacks the column {', '.join(missing)}")
@@ -110,7 +149,8 @@ def _events(tables, neutrinos, indices) -> ak.Array:
         "partonIdx": parton,
         "hadronFlavour": np.where(parton >= 0, 5, 0),
     }
-    kind = _LEPTON_ID[leptons["type"].astype(int)]
+    is_lepton = leptons["pt"] > 0
+    kind = _LEPTON_ID[np.where(is_lepton, leptons["type"], 0).astype(int)]
     lepton_columns = {name: leptons[name] for name in spherical} | {
         "mass": _mass(leptons),
         "charge": leptons["charge"],
@@ -124,7 +164,7 @@ def _events(tables, neutrinos, indices) -> ak.Array:
     there = np.concatenate([np.ones((n_events, n_neutrinos), dtype=bool), has_bottom], 1)
     filled = {
         "Jet": _filled(jet_columns, is_jet, COLLECTIONS["Jet"]),
-        "Lepton": _filled(lepton_columns, leptons["pt"] > 0, COLLECTIONS["Lepton"]),
+        "Lepton": _filled(lepton_columns, is_lepton, COLLECTIONS["Lepton"]),
         "GenPart": _filled(truth, there, COLLECTIONS["GenPart"]),
     }
     nothing = np.zeros((n_events, 1), dtype=bool)

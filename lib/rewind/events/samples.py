@@ -8,13 +8,17 @@ from pathlib import Path
 import awkward as ak
 
 from rewind import paths
-from rewind.events import store
-from rewind.events.public import load_hdf5
+from rewind.events import public, store
+from rewind.events.chunks import versions
 from rewind.events.simulation import simulate
 
-__all__ = ["load", "sample"]
+__all__ = ["load", "metadata", "sample", "summary"]
 
 _HDF5 = (".h5", ".hdf5")
+
+
+def _format(path: str | Path):
+    return public if Path(path).suffix.lower() in _HDF5 else store
 
 
 def load(path: str | Path) -> ak.Array:
@@ -25,15 +29,29 @@ def load(path: str | Path) -> ak.Array:
     GenJetConstituent`` where they were kept; GeV. Reads this book's ROOT files and the public HDF5 sets. Raises
     InputError for a file that is missing, damaged, of another kind, incomplete or not finite.
     """
-    return load_hdf5(path) if Path(path).suffix in _HDF5 else store.load(path)
+    return _format(path).load(path)
+
+
+def metadata(path: str | Path) -> dict:
+    """Return the metadata record of a sample: process, settings, seed, versions, counts, cross-section.
+
+    Of a public HDF5 set only ``title, process, n_events`` are known. Raises InputError as :func:`load` does.
+    """
+    return _format(path).metadata(path)
+
+
+def summary(path: str | Path) -> str:
+    """Return a few lines on what a sample holds, for ``rewind info``; raises InputError as :func:`load` does."""
+    return _format(path).summary(path)
 
 
 def sample(process: str, n_events: int, *, seed: int = 0, workers: int = 1, **options) -> Path:
     """Return the path of a cached sample, simulated now if there is none.
 
-    ``options`` go to :func:`~rewind.events.simulation.simulate`.
+    ``options`` go to :func:`~rewind.events.simulation.simulate`. Other versions of what shapes the events make
+    another sample.
     """
-    digest = sha256(repr(sorted(options.items())).encode()).hexdigest()[:8]
+    digest = sha256(repr((sorted(options.items()), versions())).encode()).hexdigest()[:8]
     path = paths.root() / "_cache" / f"{process}-{n_events}-{seed}-{digest}.root"
     path.parent.mkdir(exist_ok=True)
     if not path.exists():

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from hashlib import file_digest
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 from tqdm import tqdm
@@ -27,6 +28,7 @@ from rewind.events.chunks import CHUNK_EVENTS, Chunk, Request, make_chunk
 from rewind.events.les_houches import count_events
 from rewind.events.processes import base_settings, find_process, find_variant
 from rewind.physics.constants import M_TOP
+from rewind.progress import visible
 
 __all__ = ["simulate"]
 
@@ -58,12 +60,13 @@ def simulate(
     ``generated_fraction`` the share of all generated events whose hard process is kept; ``cuts`` changes
     fields of :class:`~rewind.events.processes.Selection`. ``m_top`` and ``pt_hat_min`` in GeV. ``executor``
     runs the chunks, up to twice ``workers`` at a time (default: a pool of ``workers`` processes). A run that
-    was interrupted goes on from its finished chunks when repeated.
+    was interrupted goes on from its finished chunks when repeated. The chunks of a Les Houches file take the
+    channels of the process in turn, and its cross-section is the file's own, before decays.
 
     Raises InputError for anything that cannot be simulated or written.
     """
     path = Path(path)
-    _check(n_events=n_events, workers=workers, seed=seed, generated_fraction=generated_fraction)
+    _check(n_events=n_events, workers=workers, seed=seed, generated_fraction=generated_fraction, m_top=m_top)
     chosen = find_process(process)
     if pt_hat_min is None:
         pt_hat_min = chosen.pt_hat_min
@@ -72,19 +75,18 @@ def simulate(
         *(chosen.settings if lhe is None else _without_hard_process(chosen.settings)),
         *((f"PhaseSpace:pTHatMin = {pt_hat_min}",) if pt_hat_min is not None else ()),
         *(() if underlying_event else ("PartonLevel:MPI = off",)),
-        *(() if lhe is None else ("Beams:frameType = 4", f"Beams:LHEF = {Path(lhe).resolve()}")),
+        *(() if lhe is None else ("Beams:frameType = 4",)),
         *find_variant(variant),
         *settings,
     )
-    channels = chosen.channels if lhe is None else chosen.channels[:1]
     request = Request(
         process=process,
-        channels=tuple((*common, *channel) for channel in channels),
+        channels=tuple((*common, *channel) for channel in chosen.channels),
         selection=chosen.selection.changed(**(cuts or {})),
         seed=seed,
         keep_constituents=chosen.keep_constituents,
         generated_fraction=generated_fraction,
-        lhe=None if lhe is None else str(lhe),
+        lhe=None if lhe is None else str(Path(lhe).resolve()),
         lhe_events=0 if lhe is None else count_events(lhe),
         lhe_digest=None if lhe is None else _digest(lhe),
     )
@@ -110,7 +112,9 @@ def simulate(
         finished = _run(request, n_events, work, pool, workers)
         chunks = (Chunk.load(file) for file in finished)
         about |= _summary(request, finished)
-        store.write(path, (chunk.events for chunk in chunks), about, (Chunk.load(file).generated for file in finished))
+        whole = work / "whole.root"
+        store.write(whole, (chunk.events for chunk in chunks), about, (Chunk.load(file).generated for file in finished))
+        os.replace(whole, path)
     shutil.rmtree(work)
 
 
@@ -129,15 +133,19 @@ def _processor() -> str:
     return f"{platform.machine()} {model or platform.processor()}".strip()
 
 
-def _check(*, n_events, workers, seed, generated_fraction):
+def _check(*, n_events, workers, seed, generated_fraction, m_top):
     for name, value, lowest in (("n_events", n_events, 1), ("workers", workers, 1), ("seed", seed, 0)):
         if not isinstance(value, (int, np.integer)) or value < lowest:
             raise InputError(f"{name} = {value}: must be a whole number of at least {lowest}")
     if not 0.0 <= generated_fraction <= 1.0:
         raise InputError(f"generated_fraction = {generated_fraction}: must lie between 0 and 1")
+    if m_top is not None and not 0.0 < m_top < math.inf:
+        raise InputError(f"m_top = {m_top}: must be a finite, positive mass in GeV")
 
 
 def _check_output(path: Path, force: bool) -> None:
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder; give the name of a file")
     if path.exists() and not force:
         raise InputError(f"{path}: exists already; choose another name, or overwrite it with --force (force=True)")
     if not path.parent.is_dir():
@@ -155,7 +163,7 @@ def _writing(work: Path):
     try:
         yield
     except OSError as error:
-        if error.errno == errno.ENOSPC:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise InputError(
                 f"{work.parent}: the disk is full; free some space and repeat the command: finished chunks are kept"
             ) from error
@@ -208,7 +216,7 @@ def _pool(executor: Executor | None, workers: int):
     try:
         yield pool
     except BaseException:
-        for worker in multiprocessing.active_children():
+        for worker in list((pool._processes or {}).values()):  # those of others live on
             worker.kill()
         pool.shutdown(wait=False, cancel_futures=True)
         raise
@@ -220,7 +228,7 @@ def _run(request: Request, n_events: int, work: Path, pool: Executor, workers: i
     last = math.ceil(request.lhe_events / CHUNK_EVENTS) if request.lhe else None
     selected = _finished_before(work)
     under_way: dict[Future, int] = {}
-    with tqdm(total=n_events, desc=request.process, unit="event", disable=None) as bar:
+    with _cancelling(under_way), _bar(request, n_events) as bar:
         while (count := _chunks_needed(selected, n_events)) is None:
             bar.update(min(sum(selected.values()), n_events) - bar.n)
             index = next(
@@ -251,8 +259,29 @@ def _run(request: Request, n_events: int, work: Path, pool: Executor, workers: i
     return [work / f"{index:06d}.npz" for index in range(count)]
 
 
+@contextmanager
+def _cancelling(under_way: dict[Future, int]):
+    """Cancel, at the end, what is still under way."""
+    try:
+        yield
+    finally:
+        for future in under_way:
+            future.cancel()
+
+
+def _bar(request: Request, n_events: int) -> tqdm:
+    return tqdm(total=n_events, desc=request.process, unit="event", disable=not visible())
+
+
 def _finished_before(work: Path) -> dict[int, int]:
-    return {int(file.stem): Chunk.load(file).n_pass_detector for file in sorted(work.glob("[0-9]*.npz"))}
+    """Return how many events of each finished chunk are selected; delete chunks that are damaged."""
+    selected = {}
+    for file in sorted(work.glob("[0-9]*.npz")):
+        try:
+            selected[int(file.stem)] = Chunk.about(file)["n_pass_detector"]
+        except (BadZipFile, EOFError, KeyError, TypeError, ValueError):
+            file.unlink()
+    return selected
 
 
 def _chunks_needed(selected: dict[int, int], n_events: int) -> int | None:
@@ -276,17 +305,21 @@ def _worth_having(selected: dict[int, int], n_events: int, workers: int) -> int:
 
 
 def _summary(request: Request, files: list[Path]) -> dict:
-    """Add up the counts and average the cross-sections of all chunks, channels added."""
-    chunks = [Chunk.load(file) for file in files]
+    """Add up the counts and average the cross-sections of all chunks, channels added.
+
+    The chunks of a Les Houches file, each of one channel, all state the file's cross-section and share its error.
+    """
+    chunks = [Chunk.about(file) for file in files]
     counts = {
-        name: sum(getattr(chunk, name) for chunk in chunks)
-        for name in ("n_generated", "n_pass_particle", "n_pass_detector")
+        name: sum(chunk[name] for chunk in chunks)
+        for name in ("n_generated", "n_failed", "n_pass_particle", "n_pass_detector")
     }
     value = variance = 0.0
-    for channel in zip(*(chunk.cross_sections for chunk in chunks), strict=True):
-        used = channel if request.lhe is None else channel[:1]
-        tried = np.array([sigma.n_tried for sigma in used], dtype=float)
-        value += np.average([sigma.value for sigma in used], weights=tried)
-        variance += (np.array([sigma.error for sigma in used]) ** 2 @ tried**2) / tried.sum() ** 2
+    for channel in zip(*(chunk["cross_sections"] for chunk in chunks), strict=True):
+        tried = np.array([sigma.n_tried for sigma in channel], dtype=float)
+        errors = np.array([sigma.error for sigma in channel])
+        value += np.average([sigma.value for sigma in channel], weights=tried)
+        total = errors @ tried if request.lhe else np.linalg.norm(errors * tried)
+        variance += (total / tried.sum()) ** 2
     sigma = {"value": float(value), "error": math.sqrt(variance), "unit": "pb"}
-    return counts | {"n_events": sum(len(chunk.events) for chunk in chunks), "cross_section": sigma}
+    return counts | {"n_events": sum(chunk["events"]["length"] for chunk in chunks), "cross_section": sigma}

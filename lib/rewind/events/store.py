@@ -69,6 +69,9 @@ def _as(values: ak.Array, dtype: str) -> ak.Array:
 
 def _branches(events: ak.Array, collections, records, scalars) -> dict[str, ak.Array]:
     """Return what uproot writes: jagged records by collection, flat columns by name."""
+    for name, columns in (collections | records).items():
+        for key in columns:
+            _require_depth("events", f"{name}_{key}", events[name][key], jagged=name in collections)
     out = {
         name: ak.zip({key: _as(events[name][key], dtype) for key, dtype in columns.items()})
         for name, columns in collections.items()
@@ -89,9 +92,23 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def _require_depth(where, name, values, *, jagged: bool) -> None:
+    if values.ndim != 1 + jagged:
+        expected = "a list of numbers" if jagged else "one number"
+        raise InputError(f"{where}: '{name}' must hold {expected} for each event")
+
+
+def _no_events() -> ak.Array:
+    nothing = np.empty(0)
+    jagged = ak.unflatten(nothing, np.empty(0, np.int64))
+    collections = {name: ak.zip(dict.fromkeys(columns, jagged)) for name, columns in COLLECTIONS.items()}
+    records = {name: ak.zip(dict.fromkeys(columns, nothing)) for name, columns in RECORDS.items()}
+    return ak.zip(collections | records | dict.fromkeys(SCALARS, nothing), depth_limit=1)
+
+
 def _in_baskets(chunks: Iterable[ak.Array]) -> Iterator[ak.Array]:
     waiting, n_waiting = [], 0
-    for chunk in chunks:
+    for chunk in filter(len, chunks):
         waiting.append(chunk)
         n_waiting += len(chunk)
         if n_waiting >= _BASKET_EVENTS:
@@ -99,6 +116,18 @@ def _in_baskets(chunks: Iterable[ak.Array]) -> Iterator[ak.Array]:
             waiting, n_waiting = [], 0
     if n_waiting:
         yield ak.concatenate(waiting)
+
+
+def _extended(file, tree, name: str, basket: ak.Array):
+    collections, records, scalars = _TREES[name]
+    if name == "Events":
+        kept = {key: columns for key, columns in OPTIONAL_COLLECTIONS.items() if key in basket.fields}
+        collections = collections | kept
+    branches = _branches(basket, collections, records, scalars)
+    if tree is None:
+        tree = file.mktree(name, {key: value.type.content for key, value in branches.items()})
+    tree.extend(branches)
+    return tree
 
 
 def write(
@@ -109,7 +138,8 @@ def write(
 ) -> None:
     """Write chunks of events, and of the compact hard processes ``generated``, with the metadata ``about``.
 
-    The file takes its name only when whole. Trees without a single entry are left out, but for ``Events``.
+    The file takes its name only when whole. ``Generated`` is left out without a single entry. Raises InputError
+    for a column that should hold one number an event and holds a list, or the reverse.
     """
     path = Path(path)
     with (
@@ -119,14 +149,9 @@ def write(
         for name, chunks in (("Events", events), ("Generated", generated)):
             tree = None
             for basket in _in_baskets(chunks):
-                collections, records, scalars = _TREES[name]
-                if name == "Events":
-                    kept = {key: value for key, value in OPTIONAL_COLLECTIONS.items() if key in basket.fields}
-                    collections = collections | kept
-                branches = _branches(basket, collections, records, scalars)
-                if tree is None:
-                    tree = file.mktree(name, {key: value.type.content for key, value in branches.items()})
-                tree.extend(branches)
+                tree = _extended(file, tree, name, basket)
+            if tree is None and name == "Events":
+                _extended(file, tree, name, _no_events())
         file["metadata"] = json.dumps(about, ensure_ascii=False)
 
 
@@ -149,20 +174,29 @@ def _first_line(error: Exception) -> str:
     return lines[0] if lines else type(error).__name__
 
 
+def _tree(path, file, name):
+    """Return a tree with the collections, records and scalars that it holds."""
+    if name not in file:
+        raise InputError(f"{path}: holds no tree '{name}', so it is not an event sample of this book")
+    tree, (collections, records, scalars) = file[name], _TREES[name]
+    there = set(tree.keys())
+    if name == "Events":
+        kept = {key: columns for key, columns in OPTIONAL_COLLECTIONS.items() if f"n{key}" in there}
+        collections = collections | kept
+    columns = [f"{group}_{key}" for group, keys in (collections | records).items() for key in keys]
+    missing = [column for column in (*columns, *scalars) if column not in there]
+    if missing:
+        raise InputError(f"{path}: tree '{name}' lacks the branch {', '.join(missing)}")
+    return tree, collections, records, scalars
+
+
 def _read(path, tree_name) -> ak.Array:
-    collections, records, scalars = _TREES[tree_name]
     with _opened(path) as file:
-        if tree_name not in file:
-            raise InputError(f"{path}: holds no tree '{tree_name}', so it is not an event sample of this book")
-        tree = file[tree_name]
-        kept = OPTIONAL_COLLECTIONS if tree_name == "Events" else {}
-        collections = collections | {name: columns for name, columns in kept.items() if f"n{name}" in tree.keys()}
-        columns = {f"{name}_{key}": (name, key) for name, keys in (collections | records).items() for key in keys}
-        missing = [name for name in (*columns, *scalars) if name not in tree.keys()]
-        if missing:
-            raise InputError(f"{path}: tree '{tree_name}' lacks the branch {', '.join(missing)}")
+        tree, collections, records, scalars = _tree(path, file, tree_name)
+        columns = {f"{name}_{key}": name for name, keys in (collections | records).items() for key in keys}
         flat = tree.arrays([*columns, *scalars])
     for name in columns.keys() | scalars.keys():
+        _require_depth(path, name, flat[name], jagged=columns.get(name) in collections)
         _require_finite(path, name, flat[name])
     grouped = {
         name: ak.zip({key: flat[f"{name}_{key}"] for key in keys}) for name, keys in (collections | records).items()
@@ -198,17 +232,26 @@ def metadata(path: str | Path) -> dict:
 
 def summary(path: str | Path) -> str:
     """Return a few lines on what a sample holds, for ``rewind info``."""
-    about, events = metadata(path), load(path)
-    generated = about["n_generated"]
+    about = metadata(path)
+    with _opened(path) as file:
+        tree, collections, records, scalars = _tree(path, file, "Events")
+        n_events, no_scalars = tree.num_entries, tree.arrays([*scalars], entry_stop=0)
+    try:
+        lines = _lines(path, about, n_events)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path}: its metadata record is not one of this book's ({error!r})") from error
+    lines += [f"  {name}: {', '.join(columns)}" for name, columns in (collections | records).items()]
+    return "\n".join([*lines, *(f"  {name}: {no_scalars[name].type.content}" for name in scalars)])
+
+
+def _lines(path, about: dict, n_events: int) -> list[str]:
     sigma = about["cross_section"]
-    lines = [
+    return [
         f"{path}: {about['title']}",
         f"process {about['process']}, variant {about['variant']}, seed {about['seed']}",
-        f"{len(events)} events stored of {generated} generated: {about['n_pass_detector']} pass the detector-level "
-        f"selection, {about['n_pass_particle']} the particle-level one",
+        f"{n_events} events stored of {about['n_generated']} generated: {about['n_pass_detector']} pass the "
+        f"detector-level selection, {about['n_pass_particle']} the particle-level one",
         f"cross-section {sigma['value']:.4g} ± {sigma['error']:.2g} {sigma['unit']} (before selection)",
         "selection: " + ", ".join(f"{name} {value}" for name, value in about["selection"].items()),
         "versions: " + ", ".join(f"{name} {value}" for name, value in about["versions"].items()),
     ]
-    lines += [f"  {name}: {', '.join(events[name].fields) or events[name].type.content}" for name in events.fields]
-    return "\n".join(lines)

@@ -39,7 +39,7 @@ def to_tensors(
     if unknown:
         raise InputError(f"no field {', '.join(unknown)}: the collection has {', '.join(objects.fields)}")
     counts = ak.num(objects[fields[0]])
-    width = int(ak.max(counts, initial=0)) if n_max is None else n_max
+    width = int(ak.max(counts, initial=0, mask_identity=False)) if n_max is None else n_max
     columns = [ak.to_numpy(ak.fill_none(ak.pad_none(objects[name], width, clip=True), 0)) for name in fields]
     values = torch.from_numpy(np.stack(columns, axis=-1).astype(np.float64)).to(dtype)
     mask = torch.arange(width) < torch.from_numpy(ak.to_numpy(counts).astype(np.int64))[:, None]
