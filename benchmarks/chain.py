@@ -62,7 +62,7 @@ def main():
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--process", default="ttbar_dilepton")
     options.add_argument("--pairs", type=int, default=10)
-    options.add_argument("--events", type=int, default=500)
+    options.add_argument("--events", type=int, default=1000)
     options = options.parse_args()
 
     ratio, error, rate = chain_over_bare(options.process, options.pairs)

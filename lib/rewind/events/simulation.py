@@ -204,7 +204,7 @@ def _follow_parent() -> None:
 
 @contextmanager
 def _pool(executor: Executor | None, workers: int):
-    """Yield the executor; one of our own does not outlive an error or Ctrl-C."""
+    """Yield the executor; one of our own ends with the block, whatever it is doing."""
     if executor is not None:
         yield executor
         return
@@ -215,12 +215,10 @@ def _pool(executor: Executor | None, workers: int):
     pool = ProcessPoolExecutor(workers, mp_context=fork, initializer=_follow_parent)
     try:
         yield pool
-    except BaseException:
-        for worker in list((pool._processes or {}).values()):  # those of others live on
+    finally:  # what still runs is not needed: chunks beyond the last one, or all after an error or Ctrl-C
+        for worker in list((pool._processes or {}).values()):
             worker.kill()
         pool.shutdown(wait=False, cancel_futures=True)
-        raise
-    pool.shutdown(cancel_futures=True)
 
 
 def _run(request: Request, n_events: int, work: Path, pool: Executor, workers: int) -> list[Path]:
