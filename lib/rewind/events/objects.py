@@ -26,7 +26,9 @@ __all__ = [
     "heavy_hadrons",
     "is_prompt",
     "isolated",
+    "lepton_columns",
     "match",
+    "partons",
     "passes",
     "without_overlap",
 ]
