@@ -45,6 +45,13 @@ def _parser() -> argparse.ArgumentParser:
         help="share of all generated events whose hard process is kept (0: none)",
     )
     simulate.add_argument(
+        "--levels",
+        nargs="+",
+        choices=("particle", "detector"),
+        default=("particle", "detector"),
+        help="store events that pass the selection at any of these levels",
+    )
+    simulate.add_argument(
         "--cut", action="append", default=[], metavar="NAME=VALUE", help="change a cut of the selection, e.g. jet_pt=30"
     )
     simulate.add_argument(
@@ -125,6 +132,7 @@ def _simulate(options) -> None:
         "lhe",
         "pt_hat_min",
         "generated_fraction",
+        "levels",
         "force",
     )
     events.simulate(**{name: getattr(options, name) for name in names}, cuts=cuts, settings=tuple(options.settings))

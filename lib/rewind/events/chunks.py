@@ -23,9 +23,10 @@ from rewind.events.les_houches import write_excerpt
 from rewind.events.processes import Selection
 from rewind.events.store import replacing
 
-__all__ = ["CHUNK_EVENTS", "Chunk", "Request", "make_chunk", "versions"]
+__all__ = ["CHUNK_EVENTS", "LEVELS", "Chunk", "Request", "make_chunk", "versions"]
 
 CHUNK_EVENTS = 400
+LEVELS = ("particle", "detector")
 _MAX_SEED = 900_000_000
 _ONE_AT_A_TIME = threading.Lock()  # the Pythias that are kept, and standard output while it is captured, are shared
 _GENERATED_FIELDS = ("event", "LHEPart", "Generator", "genWeight", "pass_particle", "pass_detector")
@@ -39,7 +40,11 @@ def versions() -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Request:
-    """State what every chunk of a sample needs; ``channels`` holds the Pythia settings of each channel."""
+    """State what every chunk of a sample needs.
+
+    ``channels`` holds the Pythia settings of each channel; an event is stored that passes the selection at any of
+    the ``levels``.
+    """
 
     process: str
     channels: tuple[tuple[str, ...], ...]
@@ -47,6 +52,7 @@ class Request:
     seed: int
     keep_constituents: bool
     generated_fraction: float
+    levels: tuple[str, ...] = LEVELS
     lhe: str | None = None
     lhe_events: int = 0
     lhe_digest: str | None = None
@@ -165,8 +171,9 @@ def _make_chunk(request: Request, index: int) -> Chunk:
     events = ak.concatenate(parts) if parts else ak.Array(dict.fromkeys(_GENERATED_FIELDS, np.empty(0, bool)))
     rng = np.random.default_rng([request.seed, index, 2])
     sampled = rng.random(len(events)) < request.generated_fraction
+    stored = np.logical_or.reduce([events[f"pass_{level}"] for level in request.levels])
     return Chunk(
-        events=ak.to_packed(events[events.pass_particle | events.pass_detector]),
+        events=ak.to_packed(events[stored]),
         generated=ak.to_packed(events[list(_GENERATED_FIELDS)][sampled]),
         n_generated=len(events),
         n_failed=n_failed,

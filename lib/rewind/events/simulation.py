@@ -11,6 +11,7 @@ import shutil
 import signal
 import threading
 import time
+from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -24,7 +25,7 @@ from tqdm import tqdm
 
 from rewind.errors import InputError
 from rewind.events import store
-from rewind.events.chunks import CHUNK_EVENTS, Chunk, Request, make_chunk
+from rewind.events.chunks import CHUNK_EVENTS, LEVELS, Chunk, Request, make_chunk
 from rewind.events.les_houches import count_events
 from rewind.events.processes import base_settings, find_process, find_variant
 from rewind.physics.constants import M_TOP
@@ -50,12 +51,13 @@ def simulate(
     lhe: str | Path | None = None,
     pt_hat_min: float | None = None,
     generated_fraction: float = 1.0,
+    levels: Sequence[str] = LEVELS,
     cuts: dict[str, float] | None = None,
     force: bool = False,
 ) -> None:
     """Simulate at least ``n_events`` events that pass the detector-level selection and write them to ``path``.
 
-    Events are stored that pass the selection at particle or detector level. ``settings`` are further Pythia
+    Events are stored that pass the selection at any of ``levels``, "particle" or "detector". ``settings`` are further Pythia
     settings "Key = value"; ``lhe`` a Les Houches file to shower instead of the internal hard process;
     ``generated_fraction`` the share of all generated events whose hard process is kept; ``cuts`` changes
     fields of :class:`~rewind.events.processes.Selection`. ``m_top`` and ``pt_hat_min`` in GeV. ``executor``
@@ -67,6 +69,8 @@ def simulate(
     """
     path = Path(path)
     _check(n_events=n_events, workers=workers, seed=seed, generated_fraction=generated_fraction, m_top=m_top)
+    if not levels or set(levels) - set(LEVELS):
+        raise InputError(f"levels = {levels}: expected one or both of {', '.join(LEVELS)}")
     chosen = find_process(process)
     if pt_hat_min is None:
         pt_hat_min = chosen.pt_hat_min
@@ -86,6 +90,7 @@ def simulate(
         seed=seed,
         keep_constituents=chosen.keep_constituents,
         generated_fraction=generated_fraction,
+        levels=tuple(levels),
         lhe=None if lhe is None else str(Path(lhe).resolve()),
         lhe_events=0 if lhe is None else count_events(lhe),
         lhe_digest=None if lhe is None else _digest(lhe),
@@ -102,6 +107,7 @@ def simulate(
         "settings": request.channels,
         "selection": asdict(request.selection),
         "generated_fraction": generated_fraction,
+        "levels": request.levels,
         "versions": dict(request.versions),
         "processor": _processor(),
     }

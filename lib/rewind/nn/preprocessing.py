@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from rewind.errors import InputError
 
-__all__ = ["Chart", "Standardize"]
+__all__ = ["Chart", "Standardize", "fold", "positive_part", "unfold"]
 
 
 class Standardize(nn.Module):
@@ -54,3 +54,30 @@ class Chart(nn.Module):
     def inverse(self, coordinates: Tensor, event: Tensor) -> Tensor:
         """Return targets."""
         return coordinates
+
+
+def positive_part(value: Tensor, softness: Tensor | float) -> Tensor:
+    """Return a smooth version of max(value, 0), equal to ``softness`` at 0."""
+    return (value + (value**2 + 4 * softness**2) ** 0.5) / 2
+
+
+def _stretch(solution: Tensor, width: Tensor) -> Tensor:
+    return (1 + torch.asinh(2 * solution / width) ** 2 / 4).sqrt()
+
+
+def unfold(x: Tensor, solution: Tensor, width: Tensor) -> tuple[Tensor, Tensor]:
+    """Return a coordinate that unfolds two solutions x = ±``solution`` of a given ``width``, and its log-slope.
+
+    q = [asinh((x − s)/δ) + asinh((x + s)/δ)]/(2A), A² = 1 + asinh²(2s/δ)/4: smooth and monotone; each solution is
+    stretched to a width of order one near ±1, and both join where they merge.
+    """
+    stretch = _stretch(solution, width)
+    below, above = (x - solution) / width, (x + solution) / width
+    slope = ((1 + below**2) ** -0.5 + (1 + above**2) ** -0.5) / (2 * stretch * width)
+    return (torch.asinh(below) + torch.asinh(above)) / (2 * stretch), slope.log()
+
+
+def fold(q: Tensor, solution: Tensor, width: Tensor) -> Tensor:
+    """Undo :func:`unfold`: with h = sinh(A q), x = δ h √(1 + (s/δ)²/(1 + h²))."""
+    h = torch.sinh(_stretch(solution, width) * q)
+    return width * h * (1 + (solution / width) ** 2 / (1 + h**2)).sqrt()

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from rewind.errors import InputError
 from rewind.nn.flows import ConditionalFlow, spline_flow
-from rewind.nn.preprocessing import Chart
+from rewind.nn.preprocessing import Chart, fold, positive_part, unfold
 
 __all__ = [
     "LENGTHS",
@@ -251,11 +251,6 @@ class ResidualChart(Chart):
         return torch.cat([height[:, None], angles], 1)
 
 
-def _positive_part(value: Tensor, softness: float) -> Tensor:
-    """Return a smooth version of max(value, 0), equal to ``softness`` at 0."""
-    return (value + (value**2 + 4 * softness**2).sqrt()) / 2
-
-
 class HandFeatures(nn.Module):
     """Encode a hand as (y1, y2, log of the slack 2 − y1): near full reach the posterior changes fast."""
 
@@ -265,7 +260,7 @@ class HandFeatures(nn.Module):
 
     def forward(self, event: Tensor) -> Tensor:
         """Return ``(n, 3)`` features of order one."""
-        slack = _positive_part(LENGTHS.sum() - event[:, 0], self.noise)
+        slack = positive_part(LENGTHS.sum() - event[:, 0], self.noise)
         return torch.stack([2 * event[:, 0] - 3, event[:, 1], slack.log() / 2 + 1], 1)
 
 
@@ -273,42 +268,33 @@ class FoldChart(ResidualChart):
     """Unfold the two solutions for the last link as well, and scale the first two angles by the slack.
 
     With θ1, θ2 and the hand's y1 the last link points up or down, θ3 = ±θ*, where 1 − cos θ* is what the
-    first two links leave of the slack 2 − y1. The coordinate for x4 is q = [asinh((θ3 − θ*)/δ) + asinh((θ3 +
-    θ*)/δ)]/(2A) with δ = σ/√(sin² θ* + σ²): it stretches both solutions to a like width near ±1, and joins them where
-    they merge.
+    first two links leave of the slack 2 − y1; :func:`~rewind.nn.preprocessing.unfold` stretches both to a like
+    width, δ = σ/√(sin² θ* + σ²), and joins them where they merge.
     """
 
     def _slack_scale(self, event: Tensor) -> Tensor:
-        slack = _positive_part(LENGTHS.sum() - event[:, 0], self.noise)
+        slack = positive_part(LENGTHS.sum() - event[:, 0], self.noise)
         return (slack / (1 + slack)).sqrt()
 
-    def _fold(self, angles: Tensor, event: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _fold(self, angles: Tensor, event: Tensor) -> tuple[Tensor, Tensor]:
         theta = angles.cumsum(1)
         versine = 1 - event[:, 0] + theta.cos() @ _lengths(theta)[:2]
-        half = (_positive_part(versine, self.noise) / 2).clip(max=1.0).sqrt()
+        half = (positive_part(versine, self.noise) / 2).clip(max=1.0).sqrt()
         solution = 2 * half.arcsin()
-        width = self.noise / (solution.sin() ** 2 + self.noise**2).sqrt()
-        stretch = (1 + torch.asinh(2 * solution / width) ** 2 / 4).sqrt()
-        return solution, width, stretch
+        return solution, self.noise / (solution.sin() ** 2 + self.noise**2).sqrt()
 
     def forward(self, target: Tensor, event: Tensor) -> tuple[Tensor, Tensor]:
         """Return coordinates and log-Jacobian."""
         coordinates, log_det = super().forward(target, event)
         angles, residual, scale = coordinates[:, :2], coordinates[:, 3], self._slack_scale(event)
-        solution, width, stretch = self._fold(angles, event)
-        theta3 = coordinates[:, :3].sum(1)
-        below, above = (theta3 - solution) / width, (theta3 + solution) / width
-        unfolded = (torch.asinh(below) + torch.asinh(above)) / (2 * stretch)
-        slope = ((1 + below**2) ** -0.5 + (1 + above**2) ** -0.5) / (2 * stretch * width)
+        unfolded, log_slope = unfold(coordinates[:, :3].sum(1), *self._fold(angles, event))
         out = torch.cat([angles / scale[:, None], unfolded[:, None], residual[:, None]], 1)
-        return out, log_det + slope.log() - 2 * scale.log()
+        return out, log_det + log_slope - 2 * scale.log()
 
     def inverse(self, coordinates: Tensor, event: Tensor) -> Tensor:
-        """Return arms; with h = sinh of half the sum of both asinh, θ3 = δ h √(1 + (θ*/δ)²/(1 + h²))."""
+        """Return arms."""
         angles = coordinates[:, :2] * self._slack_scale(event)[:, None]
-        solution, width, stretch = self._fold(angles, event)
-        half_sum = torch.sinh(stretch * coordinates[:, 2])
-        theta3 = width * half_sum * (1 + (solution / width) ** 2 / (1 + half_sum**2)).sqrt()
+        theta3 = fold(coordinates[:, 2], *self._fold(angles, event))
         last = theta3 - angles.sum(1)
         return super().inverse(torch.cat([angles, last[:, None], coordinates[:, 3:]], 1), event)
 
