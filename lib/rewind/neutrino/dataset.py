@@ -130,8 +130,9 @@ def _padded(values: ak.Array, fill) -> np.ndarray:
 def from_records(records: ak.Array, n_leptons: int) -> Dataset:
     """Return the tensors of event records (:func:`rewind.events.load`) with ``n_leptons`` leptons, 1 or 2.
 
-    Of more than ``MAX_JETS`` jets those of the highest pT are kept. Raises InputError for an event with
-    another number of leptons, with two of like charge, or that :meth:`Dataset.check` refuses.
+    Of more than ``MAX_JETS`` jets the b-tagged ones are kept, and of the others those of the highest pT. Raises
+    InputError for an event with another number of leptons, with two of like charge, or that :meth:`Dataset.check`
+    refuses.
     """
     if n_leptons not in (1, 2):
         raise InputError(f"n_leptons = {n_leptons}: the methods are for 1 or 2")
@@ -149,6 +150,9 @@ def from_records(records: ak.Array, n_leptons: int) -> Dataset:
     # legs of a single lepton are swapped where it is negative: its leg comes first
     swapped = charge[:, 0] < 0 if n_leptons == 1 else np.zeros(n, bool)
 
+    jets = jets[ak.argsort(jets.btag == 1, ascending=False, stable=True)][:, :MAX_JETS]
+    jets = jets[ak.argsort(jets.pt, ascending=False, stable=True)]
+
     def by_leg(kinds, n_slots):
         mask = np.isin(np.abs(ak.to_numpy(ak.flatten(particles.pdgId))), kinds)
         event = np.repeat(np.arange(n), ak.to_numpy(ak.num(particles)))[mask]
@@ -159,8 +163,11 @@ def from_records(records: ak.Array, n_leptons: int) -> Dataset:
         return _chosen(chosen[keep], event[keep], n, slots[keep].astype(int), n_slots)
 
     parton = _padded(jets.partonIdx, -1)
-    pdg_id = _rectangular(particles.pdgId)
-    matched = np.where(parton >= 0, np.take_along_axis(pdg_id, np.clip(parton, 0, None), 1), 0)
+    pdg_id, of_parton = _rectangular(particles.pdgId), np.clip(parton, 0, None)
+    mother = np.take_along_axis(_rectangular(particles.genPartIdxMother), of_parton, 1)
+    of_top = np.abs(np.take_along_axis(pdg_id, np.clip(mother, 0, None), 1)) == _TOP  # not of a Higgs boson
+    known = (parton >= 0) & (of_top | (mother < 0))
+    matched = np.where(known, np.take_along_axis(pdg_id, of_parton, 1), 0)
     b_jets = np.stack([_first(matched == _BOTTOM), _first(matched == -_BOTTOM)], 1)
     b_jets = np.where(swapped[:, None], b_jets[:, ::-1], b_jets)
 
@@ -184,7 +191,7 @@ def from_records(records: ak.Array, n_leptons: int) -> Dataset:
 
 
 def _rectangular(values: ak.Array) -> np.ndarray:
-    width = max(1, int(ak.max(ak.num(values), initial=1)))
+    width = int(ak.max(ak.num(values), initial=1, mask_identity=False))
     return ak.to_numpy(ak.fill_none(ak.pad_none(values, width), 0))
 
 
