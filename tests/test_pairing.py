@@ -345,6 +345,10 @@ def test_bad_input(dilepton, one_lepton):
         pairing.fit_masses(one_lepton[:50])
     with pytest.raises(InputError, match="n_legs = 3"):
         pairing.pairing_network(3)
+    with pytest.raises(InputError, match="pairing of shape"):
+        jets.leg_jets(dilepton, dilepton.b_jets[:, :1])
+    with pytest.raises(InputError, match="position 12"):
+        jets.leg_jets(dilepton, torch.full((len(dilepton), 2), 12))
     with pytest.raises(InputError, match="jet scale"):
         jets.fit(dilepton[:20])
     with pytest.raises(InputError, match="with true tops"):

@@ -60,7 +60,16 @@ class JetScale:
 
 
 def leg_jets(data: Dataset, pairing: Tensor) -> Tensor:
-    """Return the four-momenta ``(B, 2, 4)`` of the jets of each leg, NaN where ``pairing`` ``(B, 2)`` is −1."""
+    """Return the four-momenta ``(B, 2, 4)`` of the jets of each leg, NaN where ``pairing`` ``(B, 2)`` is −1.
+
+    Raises InputError for another shape and for positions that do not exist.
+    """
+    if pairing.shape != (len(data), 2):
+        raise InputError(f"pairing of shape {tuple(pairing.shape)}: two jets an event, ({len(data)}, 2), are expected")
+    if (pairing >= data.jets.shape[1]).any():
+        raise InputError(
+            f"pairing: position {int(pairing.max())}, but events have places for {data.jets.shape[1]} jets"
+        )
     chosen = data.jets.gather(1, pairing.clip(0)[..., None].expand(-1, -1, 4))
     return torch.where((pairing >= 0)[..., None], chosen, torch.nan)
 
