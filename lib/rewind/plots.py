@@ -26,10 +26,13 @@ __all__ = [
     "figure",
     "filled",
     "interactive",
+    "ladder",
+    "leg_picture",
     "log_axis",
     "look",
     "matrix",
     "points",
+    "transverse_ellipses",
     "use_style",
     "verdicts",
 ]
@@ -42,6 +45,8 @@ METHODS = {
     "flow, quick": ("#CC79A7", "-."),
     "ABC": ("#0072B2", ":"),
     "formula": ("#666666", "--"),
+    "ellipse": ("#0072B2", "-."),
+    "weighting": ("#009E73", ":"),
 }
 LEVELS = {
     "hard process": ("black", "-"),
@@ -301,3 +306,72 @@ def event_display(event) -> HTML:
         font={"color": "#888"},
     )
     return HTML(picture.to_html(full_html=False, include_plotlyjs=True, config={"displaylogo": False}))
+
+
+def ladder(axes, rows: Sequence[str], table: Mapping[str, Sequence], *, name: str, shift: float = 0.0, **options):
+    """Draw estimates, (value, error) or None, by row (the first on top) and by column, one axis a column.
+
+    ``table`` holds the columns of those rows for which there are any; ``shift`` moves the points off the middle.
+    """
+    for column, ax in enumerate(axes):
+        drawn = [(rows.index(row) + shift, *cells[column]) for row, cells in table.items() if cells[column] is not None]
+        y, values, errors = np.array(drawn, dtype=float).T
+        ax.errorbar(values, y, xerr=errors, **{"fmt": "o", "ms": 5, "capsize": 2, "label": name} | options)
+        ax.set(yticks=range(len(rows)), ylim=(len(rows) - 0.5, -0.5))
+        ax.set_yticklabels(rows if column == 0 else [])
+        ax.grid(axis="y", color="0.92")
+        ax.set_axisbelow(True)
+
+
+def leg_picture(shell, curve, momenta: Mapping[str, Sequence[float]], truth) -> HTML:
+    """Return an interactive picture of one leg: a mass shell of its neutrino, the ellipse on it, and the truth.
+
+    ``shell`` ``(n, m, 3)`` is a surface, ``curve`` ``(k, 3)`` the ellipse, drawn with its shadow on the transverse
+    plane; ``momenta`` ``(3,)`` by name are rays, ``truth`` ``(3,)`` is a point; GeV.
+    """
+    import plotly.graph_objects as go
+
+    shell, curve, truth = (np.asarray(values, dtype=float) for values in (shell, curve, truth))
+    picture = go.Figure()
+    flat = [[0, "#56B4E9"], [1, "#56B4E9"]]
+    surface = {"showscale": False, "opacity": 0.3, "hoverinfo": "skip", "colorscale": flat, "showlegend": True}
+    picture.add_surface(**dict(zip("xyz", np.moveaxis(shell, -1, 0), strict=True)), name="W mass shell", **surface)
+    floor = min(shell[..., 2].min(), curve[:, 2].min())
+    shadow = np.column_stack([curve[:, :2], np.full(len(curve), floor)])
+    for name, points, line in (
+        ("ellipse", curve, {"color": METHODS["ellipse"][0], "width": 8}),
+        ("its transverse shadow", shadow, {"color": "#888", "width": 4}),
+    ):
+        picture.add_scatter3d(**dict(zip("xyz", points.T, strict=True)), mode="lines", name=name, line=line)
+    for (name, momentum), colour in zip(momenta.items(), ("#E69F00", "#CC79A7"), strict=False):
+        ends = zip("xyz", np.array([np.zeros(3), momentum]).T, strict=True)
+        picture.add_scatter3d(**dict(ends), mode="lines", name=name, line={"color": colour, "width": 7})
+    marker = {"size": 6, "color": "#D55E00", "symbol": "diamond"}
+    picture.add_scatter3d(**dict(zip("xyz", truth[:, None], strict=True)), mode="markers", name="truth", marker=marker)
+    grey = {"color": "#888", "gridcolor": "rgba(136,136,136,0.4)", "showbackground": False, "zeroline": False}
+    axes = {f"{axis}axis": grey | {"title": f"p{axis} [GeV]"} for axis in "xyz"}
+    picture.update_layout(
+        scene=axes | {"aspectmode": "data", "camera": {"eye": {"x": 1.2, "y": 1.2, "z": 0.8}}},
+        height=480,
+        margin={"l": 0, "r": 0, "t": 0, "b": 0},
+        legend={"orientation": "h"},
+        paper_bgcolor="rgba(0,0,0,0)",
+        font={"color": "#888"},
+    )
+    return HTML(picture.to_html(full_html=False, include_plotlyjs=True, config={"displaylogo": False}))
+
+
+def transverse_ellipses(ax, neutrino, mirrored, *, solutions, closest, truth, title: str):
+    """Draw in the plane of p_T(ν) the curves ``(k, 2)`` of the neutrino and of p_T^miss − p_T(ν̄).
+
+    ``solutions`` ``(n, 2)`` are their common points, ``truth`` ``(2,)`` is the true neutrino; where they do not meet,
+    the pair ``closest`` ``(2, 2)``, one point on each curve, is joined.
+    """
+    ax.plot(*np.asarray(neutrino).T, color="#0072B2", linestyle="-", label="neutrino")
+    ax.plot(*np.asarray(mirrored).T, color="#E69F00", linestyle="--", label="$p_T^{miss}$ − antineutrino")
+    if len(solutions):
+        ax.plot(*np.asarray(solutions).T, "o", color="#D55E00", ms=7, label="solutions")
+    else:
+        ax.plot(*np.asarray(closest).T, "o-", color="#CC79A7", ms=6, label="closest approach")
+    ax.plot(*np.asarray(truth), "X", color="black", ms=9, label="truth")
+    ax.set(xlabel="$p_x(\\nu)$ [GeV]", ylabel="$p_y(\\nu)$ [GeV]", title=title, aspect="equal", adjustable="datalim")
