@@ -133,10 +133,13 @@ def test_one_solution_is_the_true_neutrino():
     assert missed.nan_to_num(0.0).quantile(0.99) < 1e-7
 
 
-def test_no_solution_for_a_b_along_the_lepton():
-    lepton = torch.tensor([[50.0, 30.0, 0.0, 40.0]], dtype=torch.float64)
-    eta = kinematics.eta(lepton)
-    assert weighting.leg_solutions(lepton, 2 * lepton, torch.cat([eta, eta + 1]), M_TOP).isnan().all()
+def test_no_solution_for_a_b_along_the_lepton_nor_for_a_heavy_lepton():
+    lepton = torch.tensor([64.0, 64.0, 0.0, 0.0], dtype=torch.float64)
+    for m_top in (M_TOP, 3 * 64.0):  # the second makes both mass shells one, in powers of two
+        assert weighting.leg_solutions(lepton, 8 * lepton, torch.tensor([0.0, 1.0]), m_top, m_w=64.0).isnan().all()
+    lepton, _, jets, *_ = dilepton(200, 2)
+    for eta in (-1.0, 0.0, 1.0):  # a particle of 4.8 GeV from a W of 1 GeV
+        assert weighting.leg_solutions(jets[:, 0], lepton, eta, 50.0, m_w=1.0).isnan().all()
     plus, minus, jets, mask, met, _, _ = dilepton(1, 2)
     jets[:, 0], jets[:, 1] = 2 * plus, 3 * minus
     assert not solve(plus, minus, jets, mask, met, pairings=((0, 1),)).valid.any()

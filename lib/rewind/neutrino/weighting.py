@@ -131,7 +131,7 @@ def _transverse(
     nx, ny = nx / norm, ny / norm
     along, across = lx * nx + ly * ny, ly * nx - lx * ny
     K = (m2 + (lz * cosh - energy * sinh) ** 2 + along**2).clip(_TINY)  # = A² − across², without cancellation
-    regular = (a > 0) & (torch.stack([A, A_b, norm, K]).amin(0) > _TINY)  # fails where ℓ and b are parallel
+    regular = (a > 0) & (norm > _TINY)  # else there is no |p| > 0, or ℓ and b are parallel and say the same
 
     h = torch.addcmul(-a / (A * norm), a_b, 1 / (A_b * norm))
     c = torch.addcmul(a, along, h)  # A|p| = c + across t
@@ -277,8 +277,10 @@ def _chunks(problem: _Problem) -> Sequence[Tensor]:
     n_copies = problem.jets.shape[1]
     there = problem.jet_mask.gather(1, problem.pairings.flatten(1)).reshape(problem.pairings.shape).all(-1)
     hypotheses = there[:, None].expand(-1, n_copies, -1).nonzero()
-    points = 2 * len(problem.m_tops) * problem.etas.shape[-1] * n_copies * there.sum(1)
-    chunk = (points.cumsum(0) - points).div(_POINTS, rounding_mode="floor")[hypotheses[:, 0]]
+    points = 2 * len(problem.m_tops) * problem.etas.shape[-1] * len(hypotheses)
+    size = len(hypotheses) / max(1, round(points / _POINTS))
+    before = n_copies * (there.sum(1).cumsum(0) - there.sum(1))
+    chunk = before.div(size, rounding_mode="floor")[hypotheses[:, 0]]
     return hypotheses.split(chunk.unique_consecutive(return_counts=True)[1].tolist())
 
 
