@@ -57,9 +57,9 @@ def simulate(
 ) -> None:
     """Simulate at least ``n_events`` events that pass the detector-level selection and write them to ``path``.
 
-    Events are stored that pass the selection at any of ``levels``, "particle" or "detector". ``settings`` are further Pythia
-    settings "Key = value"; ``lhe`` a Les Houches file to shower instead of the internal hard process;
-    ``generated_fraction`` the share of all generated events whose hard process is kept; ``cuts`` changes
+    Events are stored that pass the selection at any of ``levels``, "particle" or "detector". ``settings`` are
+    further Pythia settings "Key = value"; ``lhe`` a Les Houches file to shower instead of the internal hard
+    process; ``generated_fraction`` the share of all generated events whose hard process is kept; ``cuts`` changes
     fields of :class:`~rewind.events.processes.Selection`. ``m_top`` and ``pt_hat_min`` in GeV. ``executor``
     runs the chunks, up to twice ``workers`` at a time (default: a pool of ``workers`` processes). A run that
     was interrupted goes on from its finished chunks when repeated. The chunks of a Les Houches file take the

@@ -147,8 +147,13 @@ def from_records(records: ak.Array, n_leptons: int) -> Dataset:
 
     leptons = leptons[ak.argsort(leptons.charge, ascending=False)]
     charge = ak.to_numpy(ak.flatten(leptons.charge)).reshape(n, n_leptons)
-    # legs of a single lepton are swapped where it is negative: its leg comes first
-    swapped = charge[:, 0] < 0 if n_leptons == 1 else np.zeros(n, bool)
+    swapped = np.zeros(n, bool)
+    if n_leptons == 1:
+        # the leg with the lepton comes first: that of the true neutrino, if known, for a b hadron's lepton may pass
+        is_neutrino = np.isin(np.abs(ak.to_numpy(ak.flatten(particles.pdgId))), _NEUTRINOS)
+        event = np.repeat(np.arange(n), ak.to_numpy(ak.num(particles)))[is_neutrino]
+        swapped = charge[:, 0] < 0
+        swapped[event] = ak.to_numpy(ak.flatten(particles.pdgId))[is_neutrino] < 0
 
     jets = jets[ak.argsort(jets.btag == 1, ascending=False, stable=True)][:, :MAX_JETS]
     jets = jets[ak.argsort(jets.pt, ascending=False, stable=True)]

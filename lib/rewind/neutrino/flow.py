@@ -1,41 +1,62 @@
-"""ν-Flows and ν²-Flows: the posterior of one or two neutrinos given everything that was seen (2207.00664, 2307.02405)."""
+"""ν-Flows and ν²-Flows: the posterior of one or two neutrinos given all that was seen (2207.00664, 2307.02405)."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from rewind.errors import InputError
 from rewind.neutrino.charts import CHARTS
-from rewind.neutrino.inputs import TokenFeatures
-from rewind.nn.flows import ConditionalFlow, coupling_spline_flow
+from rewind.neutrino.dataset import Dataset
+from rewind.neutrino.inputs import SolutionFeatures, TokenFeatures, event_tensor
+from rewind.neutrino.jets import JetScale
+from rewind.nn.flows import ConditionalFlow, spline_flow
 from rewind.nn.transformer import SetEncoder
 
 __all__ = ["EventEncoder", "NeutrinoFlow", "neutrino_flow"]
 
+_EVENTS_AT_ONCE = 5_000
+
 
 class EventEncoder(nn.Module):
-    """Encode an event tensor: tokens of leptons, jets and the event, a transformer, one vector."""
+    """Encode an event tensor: tokens of leptons, jets, the event and analytic solutions, a transformer, one vector."""
 
-    def __init__(self, n_legs: int, *, width: int, layers: int):
+    def __init__(self, n_legs: int, *, width: int, layers: int, solutions: bool):
         super().__init__()
         self.features = TokenFeatures(n_legs, width)
+        self.solutions = SolutionFeatures(n_legs, width) if solutions else None
         self.encoder = SetEncoder(width, layers=layers)
 
     def forward(self, event: Tensor) -> Tensor:
         """Return ``(n, width)`` for events ``(n, F)``."""
-        return self.encoder(*self.features(event))
+        tokens, present = self.features(event)
+        if self.solutions is not None:
+            more, there = self.solutions(event)
+            tokens, present = torch.cat([tokens, more], 1), torch.cat([present, there], 1)
+        return self.encoder(tokens, present)
 
 
 class NeutrinoFlow(ConditionalFlow):
     """Model p(neutrinos | event) for one or two neutrinos: a density in GeV⁻³ or GeV⁻⁶.
 
-    Events are tensors of :func:`~rewind.neutrino.inputs.event_tensor`, neutrinos ``(n, L, 3)`` in the laboratory.
+    Events are tensors that :meth:`read` makes, neutrinos ``(n, L, 3)`` in the laboratory by leg.
     """
 
-    def __init__(self, n_legs: int, flow, context: int, **parts):
+    def __init__(self, n_legs: int, flow, context: int, *, jet_scale: JetScale, **parts):
         super().__init__(flow, 3 * n_legs, context, **parts)
-        self.n_legs = n_legs
+        self.n_legs, self.jet_scale = n_legs, jet_scale
+
+    def read(self, data: Dataset, pairing: Tensor | None = None) -> Tensor:
+        """Return the event tensor ``(B, F)`` of ``data`` with raw jets; ``pairing`` ``(B, 2)`` is told, −1: unknown.
+
+        Raises InputError for events with another number of leptons and for what
+        :func:`~rewind.neutrino.inputs.event_tensor` refuses.
+        """
+        if data.n_legs != self.n_legs:
+            raise InputError(f"events with {data.n_legs} leptons: this model was built for {self.n_legs}")
+        return event_tensor(self.jet_scale.apply(data), pairing)
 
     def fit_scales(self, target: Tensor, event: Tensor) -> NeutrinoFlow:
         """Standardise the coordinates by the neutrinos of training events."""
@@ -48,22 +69,32 @@ class NeutrinoFlow(ConditionalFlow):
     @torch.no_grad()
     def sample(self, event: Tensor, n: int = 1) -> Tensor:
         """Return ``n`` draws an event, ``(len(event), n, L, 3)``, from torch's global generator."""
-        return super().sample(event, n).reshape(len(event), n, self.n_legs, 3)
+        parts = [super(NeutrinoFlow, self).sample(part, n) for part in event.split(_EVENTS_AT_ONCE)]
+        return torch.cat(parts).reshape(len(event), n, self.n_legs, 3)
 
 
 def neutrino_flow(
     n_legs: int,
     *,
     coordinates: str = "folded",
-    width: int = 64,
+    solutions: bool = True,
+    width: int = 96,
     encoder_layers: int = 2,
-    flow_layers: int = 8,
-    bins: int = 10,
-    hidden: int = 96,
+    flow_layers: int = 2,
+    bins: int = 12,
+    hidden: int = 128,
+    jet_scale: Sequence[float] = (1.0, 0.0, 0.0, 0.1, 5.0),
 ) -> NeutrinoFlow:
-    """Build an untrained model for ``n_legs`` neutrinos; ``coordinates`` names one of the charts."""
+    """Build an untrained model for ``n_legs`` neutrinos.
+
+    ``coordinates`` names one of the charts; with ``solutions`` the network is told the analytic ones; ``jet_scale``
+    holds the five numbers of :class:`~rewind.neutrino.jets.JetScale`. Raises InputError for an unknown chart.
+    """
+    if n_legs not in (1, 2):
+        raise InputError(f"n_legs = {n_legs}: the model is for 1 or 2 leptons")
     if coordinates not in CHARTS:
         raise InputError(f"coordinates '{coordinates}': choose one of {', '.join(CHARTS)}")
-    splines = coupling_spline_flow(3 * n_legs, width, layers=flow_layers, bins=bins, hidden=hidden)
-    encoder = EventEncoder(n_legs, width=width, layers=encoder_layers)
-    return NeutrinoFlow(n_legs, splines, width, encoder=encoder, chart=CHARTS[coordinates](n_legs))
+    splines = spline_flow(3 * n_legs, width, layers=flow_layers, bins=bins, hidden=hidden)
+    encoder = EventEncoder(n_legs, width=width, layers=encoder_layers, solutions=solutions)
+    scale = JetScale(*jet_scale)
+    return NeutrinoFlow(n_legs, splines, width, jet_scale=scale, encoder=encoder, chart=CHARTS[coordinates](n_legs))

@@ -14,11 +14,14 @@ from torch import Tensor, nn
 
 from rewind import kinematics
 from rewind.errors import InputError
+from rewind.neutrino import ellipse
 from rewind.neutrino.dataset import MAX_JETS, Dataset
+from rewind.physics.constraints import w_mass_roots
 
-__all__ = ["Frame", "TokenFeatures", "event_tensor", "unpack"]
+__all__ = ["Frame", "SolutionFeatures", "TokenFeatures", "event_tensor", "unpack"]
 
 _FRAME, _PER_LEPTON, _PER_JET = 5, 5, 8
+_N_SOLUTIONS = {1: 4, 2: 8}
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,52 @@ def _frame(data: Dataset) -> Frame:
     )
 
 
+def _pairings(data: Dataset, pairing: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the two pairings ``(B, 2, 2)`` whose solutions are told, and which count ``(B, 2)``.
+
+    Where a pairing is known it is the only one; elsewhere both orders of the two hardest tagged jets.
+    """
+    position = torch.arange(data.jets.shape[1])
+    hardest = (data.btag.long() * 100 - position).topk(2, dim=1).indices
+    known = (pairing >= 0).all(1)
+    first = torch.where(known[:, None], pairing, hardest)
+    return torch.stack([first, first.flip(1)], 1), torch.stack([torch.ones_like(known), ~known], 1)
+
+
+def _double_solutions(data: Dataset, pairing: Tensor, counts: Tensor):
+    bottoms = data.jets.gather(1, pairing[..., None].expand(-1, -1, 4))
+    found = ellipse.solve(*data.leptons.unbind(1), *bottoms.unbind(1), data.met)
+    neutrinos = torch.stack([found.neutrino, found.antineutrino], 2)
+    closest = torch.stack([found.closest_neutrino, found.closest_antineutrino], 1)
+    missed = ~found.is_solved & found.has_ellipse.all(1)
+    first = torch.arange(4) == 0
+    present = (found.valid | missed[:, None] & first) & counts[:, None]
+    neutrinos = torch.where((missed[:, None] & first)[..., None, None], closest[:, None], neutrinos)
+    return neutrinos, present, found.distance[:, None].nan_to_num().expand(-1, 4)
+
+
+def _single_solutions(data: Dataset, pairing: Tensor, counts: Tensor):
+    roots = w_mass_roots(data.leptons[:, 0], data.met)
+    transverse = data.met[:, None].expand(-1, 2, -1)
+    neutrinos = torch.cat([transverse, roots.pz[..., None]], -1)[:, :, None]
+    different = torch.stack([torch.ones_like(roots.is_real), roots.is_real], 1)
+    excess = (-roots.discriminant).clip(0).sqrt() / data.leptons[:, 0, 0]
+    return neutrinos, different & counts[:, None], excess[:, None].expand(-1, 2)
+
+
+def _solutions(data: Dataset, pairing: Tensor, frame: Frame) -> Tensor:
+    """Return analytic solutions ``(B, S, 4 L + 2)``: momenta by leg, presence, miss, b jets."""
+    solve = _double_solutions if data.n_legs == 2 else _single_solutions
+    rows = []
+    for choice, counts in zip(*(part.unbind(1) for part in _pairings(data, pairing)), strict=True):
+        neutrinos, present, distance = solve(data, choice, counts)
+        inside = frame.enter(torch.where(present[..., None, None], neutrinos, 0.0))
+        inside = frame.by_leg(inside.transpose(1, 2)).transpose(1, 2)
+        jets = frame.by_leg(choice[:, : data.n_legs])[:, None].expand(-1, inside.shape[1], -1)
+        rows.append(torch.cat([inside.flatten(2), present[..., None], distance[..., None], jets], -1))
+    return torch.cat(rows, 1)
+
+
 def event_tensor(data: Dataset, pairing: Tensor | None = None) -> Tensor:
     """Return events ``(B, F)`` in the canonical frame, float32, with the frame itself in the first columns.
 
@@ -88,6 +137,7 @@ def event_tensor(data: Dataset, pairing: Tensor | None = None) -> Tensor:
     absent = (pairing >= 0) & ~data.jet_mask.gather(1, pairing.clip(0, MAX_JETS - 1)) | (pairing >= MAX_JETS)
     if absent.any():
         raise InputError(f"pairing: event {int(absent.any(1).nonzero()[0])} has no such jet")
+    solutions = _solutions(data, pairing, frame)
     if data.n_legs == 2:
         pairing = frame.by_leg(pairing)
     flags = (torch.arange(MAX_JETS)[:, None] == pairing[:, None]).to(data.met)
@@ -100,7 +150,7 @@ def event_tensor(data: Dataset, pairing: Tensor | None = None) -> Tensor:
     jets = torch.cat([rows(data.jets, data.btag, data.jet_mask), flags], -1)
     met = frame.enter(torch.cat([data.met, torch.zeros_like(data.met[:, :1])], 1))[:, :2]
     columns = (frame.cosine, frame.sine, frame.flip_y, frame.flip_z, frame.exchange)
-    event = [torch.stack(columns, 1), met, leptons.flatten(1), jets.flatten(1)]
+    event = [torch.stack(columns, 1), met, leptons.flatten(1), jets.flatten(1), solutions.flatten(1)]
     return torch.cat(event, 1).float()
 
 
@@ -112,6 +162,7 @@ class Unpacked:
     met: Tensor
     leptons: Tensor
     jets: Tensor
+    solutions: Tensor
 
     @property
     def present(self) -> Tensor:
@@ -121,15 +172,17 @@ class Unpacked:
 
 def unpack(event: Tensor, n_legs: int) -> Unpacked:
     """Return the parts of an event tensor of :func:`event_tensor`; raise InputError where it has another width."""
-    sizes = (_FRAME, 2, n_legs * _PER_LEPTON, MAX_JETS * _PER_JET)
+    per_solution = 4 * n_legs + 2
+    sizes = (_FRAME, 2, n_legs * _PER_LEPTON, MAX_JETS * _PER_JET, _N_SOLUTIONS[n_legs] * per_solution)
     if event.shape[-1] != sum(sizes):
         raise InputError(f"events of {event.shape[-1]} columns: {sum(sizes)} are expected for {n_legs} leptons")
-    frame, met, leptons, jets = event.split(sizes, -1)
+    frame, met, leptons, jets, solutions = event.split(sizes, -1)
     return Unpacked(
         Frame(*frame.unbind(-1)),
         met,
         leptons.reshape(-1, n_legs, _PER_LEPTON),
         jets.reshape(-1, MAX_JETS, _PER_JET),
+        solutions.reshape(-1, _N_SOLUTIONS[n_legs], per_solution),
     )
 
 
@@ -206,3 +259,32 @@ class TokenFeatures(nn.Module):
         tokens = torch.cat([lepton, whole, jet], 1)
         there = torch.ones_like(tokens[:, : self.n_legs + 1, 0], dtype=torch.bool)
         return tokens, torch.cat([there, present], 1)
+
+
+class SolutionFeatures(nn.Module):
+    """Turn the analytic solutions of an event tensor into tokens, with the tops that they make."""
+
+    def __init__(self, n_legs: int, width: int):
+        super().__init__()
+        self.n_legs = n_legs
+        self.linear = nn.Linear(9 * n_legs + 5, width)
+
+    def forward(self, event: Tensor) -> tuple[Tensor, Tensor]:
+        """Return tokens ``(B, S, width)`` and which are present ``(B, S)``."""
+        parts = unpack(event, self.n_legs)
+        momenta, present, distance, positions = parts.solutions.split((3 * self.n_legs, 1, 1, self.n_legs), -1)
+        momenta = momenta.unflatten(-1, (self.n_legs, 3))
+        neutrinos = torch.cat([momenta, momenta.norm(dim=-1, keepdim=True)], -1)
+        taken = positions.long().flatten(1)[..., None].expand(-1, -1, _PER_JET)
+        bottoms = parts.jets.gather(1, taken).unflatten(1, positions.shape[1:])[..., :4]
+        tops = neutrinos + parts.leptons[:, None, :, :4] + bottoms
+        pair = tops.sum(2)
+
+        def log_mass(p):
+            return 0.5 * (p[..., 3] ** 2 - (p[..., :3] ** 2).sum(-1)).clip(1).log() - 5
+
+        by_leg = [*_momentum_features(neutrinos), log_mass(tops), torch.asinh(tops[..., 2] / 100)]
+        by_leg = torch.stack([*by_leg, (1 + bottoms[..., :2].norm(dim=-1)).log() - 4], -1).flatten(2)
+        of_pair = torch.stack([log_mass(pair), pair[..., 2] / 500, pair[..., :2].norm(dim=-1) / 50], -1)
+        features = torch.cat([by_leg, of_pair, present, (1 + distance).log()], -1)
+        return self.linear(features) * present, present[..., 0] > 0

@@ -32,6 +32,21 @@ class Legs(NamedTuple):
     leptons: Tensor
     neutrinos: Tensor
 
+    @property
+    def met(self) -> Tensor:
+        """Return the sum ``(B, 2)`` of the neutrinos' transverse momenta."""
+        return self.neutrinos[..., 1:3].sum(1)
+
+    @property
+    def masses(self) -> dict[str, Tensor]:
+        """Return the masses ``(B, 2)`` that tops and Ws have in each event, as arguments of the solvers."""
+        return {"m_top": kinematics.mass(self.tops), "m_w": kinematics.mass(self.w_bosons)}
+
+    def distance(self, neutrino: Tensor, antineutrino: Tensor) -> Tensor:
+        """Return how far pairs of neutrinos ``(B, n, 3)`` are off, ``(B, n)`` GeV, in all six components."""
+        pairs = torch.stack([neutrino, antineutrino], 2)
+        return (pairs - self.neutrinos[:, None, :, 1:]).flatten(2).norm(dim=-1)
+
 
 def before_shower(records: ak.Array) -> Legs:
     """Return the hard process, in double precision; its pair of tops has no transverse momentum.

@@ -1,0 +1,73 @@
+"""From a posterior to one number: what to quote of draws, and what each choice costs.
+
+Every estimator acts on draws ``(B, n)`` or ``(B, n, …)`` of a quantity, a component of a neutrino or the mass of a
+pair of tops alike, so that the mean of m_tt is the posterior mean of m_tt and not the mass of mean neutrinos.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from rewind import kinematics
+from rewind.errors import InputError
+from rewind.physics.constants import M_TOP, M_W
+
+__all__ = ["constraint_distance", "mean", "median", "mode", "nearest_constraints", "one"]
+
+
+def _chosen(draws: Tensor, index: Tensor) -> Tensor:
+    return draws[torch.arange(len(draws)), index]
+
+
+def one(draws: Tensor) -> Tensor:
+    """Return the first draw of each event: spectra of single draws follow the truth's if the posterior is right."""
+    return draws[:, 0]
+
+
+def mean(draws: Tensor) -> Tensor:
+    """Return posterior means: the least mean squared error."""
+    return draws.mean(1)
+
+
+def median(draws: Tensor) -> Tensor:
+    """Return posterior medians: the least mean absolute error."""
+    return draws.median(1).values
+
+
+def mode(draws: Tensor, log_prob: Tensor) -> Tensor:
+    """Return the draw of the highest density ``log_prob`` ``(B, n)`` of all neutrinos: an approximate mode."""
+    return _chosen(draws, log_prob.argmax(1))
+
+
+def nearest_constraints(draws: Tensor, distance: Tensor) -> Tensor:
+    """Return the draw with the least ``distance`` ``(B, n)`` from the mass constraints."""
+    return _chosen(draws, distance.argmin(1))
+
+
+def constraint_distance(
+    neutrinos: Tensor,
+    leptons: Tensor,
+    bottoms: Tensor,
+    *,
+    m_top: float = M_TOP,
+    m_w: float = M_W,
+    width_top: float = 12.0,
+    width_w: float = 3.0,
+) -> Tensor:
+    """Return by how much draws miss the W and top masses, in units of the widths, added in quadrature, ``(B, n)``.
+
+    ``neutrinos`` ``(B, n, L, 3)``, ``leptons`` and the b jets ``bottoms`` of the same legs ``(B, L, 4)``. The default
+    widths (GeV) are those of the masses that true neutrinos give with measured leptons and jets. Raises InputError
+    for shapes that do not fit.
+    """
+    if neutrinos.ndim != 4 or leptons.shape != bottoms.shape or leptons.shape[:2] != neutrinos.shape[::2][:2]:
+        raise InputError(
+            f"neutrinos {tuple(neutrinos.shape)}, leptons {tuple(leptons.shape)}, b jets {tuple(bottoms.shape)}: "
+            "expected (B, n, L, 3), (B, L, 4), (B, L, 4)"
+        )
+    four = torch.cat([neutrinos.norm(dim=-1, keepdim=True), neutrinos], -1)
+    bosons = four + leptons[:, None]
+    tops = bosons + bottoms[:, None]
+    pulls = torch.stack([(kinematics.mass(bosons) - m_w) / width_w, (kinematics.mass(tops) - m_top) / width_top])
+    return (pulls**2).sum((0, -1)).sqrt()

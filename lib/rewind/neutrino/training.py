@@ -1,0 +1,81 @@
+"""How the models of the neutrino chapters are trained, the same for every size."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from rewind.neutrino import jets, pairing
+from rewind.neutrino.dataset import Dataset
+from rewind.neutrino.flow import NeutrinoFlow, neutrino_flow
+from rewind.nn import checkpoints
+from rewind.nn.training import Optimization, fit
+
+__all__ = ["flow_tensors", "load_flow", "train_flow"]
+
+
+def flow_tensors(model: NeutrinoFlow, data: Dataset) -> tuple[Tensor, Tensor]:
+    """Return neutrinos and events: each event once without a pairing and, if matched, once more with the true one.
+
+    So one model answers both questions. Raises InputError where truth is missing.
+    """
+    data.require_truth()
+    known = data[data.matched]
+    events = [model.read(data), model.read(known, pairing.truth(known))]
+    return torch.cat([data.neutrinos, known.neutrinos]).float(), torch.cat(events)
+
+
+def train_flow(
+    train: Dataset,
+    validation: Dataset,
+    path: str | Path | None = None,
+    *,
+    size: dict | None = None,
+    epochs: int,
+    batch_size: int = 1024,
+    learning_rate: float = 3e-3,
+    weight_decay: float = 1e-4,
+    ema_decay: float | None = 0.999,
+    seed: int = 0,
+    device: str = "auto",
+    run_dir: str | Path | None = None,
+) -> tuple[NeutrinoFlow, dict]:
+    """Return a flow trained on ``train`` and its record; keep the weights of the lowest ``validation`` loss.
+
+    ``size`` holds options of :func:`~rewind.neutrino.flow.neutrino_flow`; the jet scale is fitted to ``train``. With
+    ``path`` the checkpoint is written there. Raises InputError as :func:`rewind.nn.training.fit` does.
+    """
+    scale = jets.fit(train)
+    configuration = {
+        "n_legs": train.n_legs,
+        **(size or {}),
+        "jet_scale": [round(value, 6) for value in vars(scale).values()],
+    }
+    torch.manual_seed(seed)
+    model = neutrino_flow(**configuration)
+    tensors = flow_tensors(model, train)
+    model.fit_scales(*tensors)
+    record = fit(
+        model,
+        tensors,
+        flow_tensors(model, validation),
+        epochs=epochs,
+        batch_size=batch_size,
+        optimization=Optimization(learning_rate=learning_rate, weight_decay=weight_decay),
+        ema_decay=ema_decay,
+        seed=seed,
+        device=device,
+        run_dir=run_dir,
+    )
+    record["n_training_events"] = len(train)
+    if path is not None:
+        data = checkpoints.fingerprint(*tensors)
+        checkpoints.save(path, model, configuration=configuration, data=data, training=record)
+    return model, record
+
+
+def load_flow(path: str | Path, n_legs: int) -> NeutrinoFlow:
+    """Return a trained flow for ``n_legs`` neutrinos; raises InputError as :func:`rewind.nn.checkpoints.load` does."""
+    return checkpoints.load(path, neutrino_flow, n_legs=n_legs)
