@@ -156,3 +156,11 @@ def test_width68_of_a_normal_distribution():
 def test_what_cannot_be_computed_says_why(call, message):
     with pytest.raises(InputError, match=message):
         call()
+
+
+def test_share_is_binomial():
+    flags = np.arange(100) < 20
+    assert stats.share(flags) == pytest.approx((0.2, 0.04))
+    assert stats.share([True, True]) == (1.0, 0.0)
+    with pytest.raises(InputError, match="empty"):
+        stats.share([])

@@ -1,6 +1,6 @@
 """What every chapter's verdict uses: calibration, distances between samples, bootstrap errors."""
 
-from rewind.stats.bootstrap import Estimate, bootstrap, effective_sample_size, median, quantile, width68
+from rewind.stats.bootstrap import Estimate, bootstrap, effective_sample_size, median, quantile, share, width68
 from rewind.stats.calibration import coverage, rank_uniformity, sbc_ranks, tarp
 from rewind.stats.distances import (
     c2st,
@@ -22,6 +22,7 @@ __all__ = [
     "quantile",
     "rank_uniformity",
     "sbc_ranks",
+    "share",
     "tarp",
     "triangular_discriminator",
     "wasserstein1",

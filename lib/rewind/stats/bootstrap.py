@@ -18,6 +18,7 @@ __all__ = [
     "effective_sample_size",
     "median",
     "quantile",
+    "share",
     "width68",
 ]
 
@@ -77,6 +78,13 @@ def width68(samples, weights=None) -> float:
     """Return the full width between the 16 % and 84 % quantiles."""
     low, high = quantile(samples, [0.16, 0.84], weights)
     return float(high - low)
+
+
+def share(flags) -> Estimate:
+    """Return the share of true ``flags`` with its binomial error (zero where all agree)."""
+    flags = as_samples(flags, "flags")
+    value = float(flags.mean())
+    return Estimate(value, (value * (1 - value) / flags.size) ** 0.5)
 
 
 def bootstrap(
