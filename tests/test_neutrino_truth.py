@@ -48,12 +48,16 @@ def test_legs_agree_with_the_dataset(records):
 
 def test_the_solver_finds_the_truth_with_true_masses(records):
     legs = truth.before_shower(records)
-    masses = {"m_top": kinematics.mass(legs.tops), "m_w": kinematics.mass(legs.w_bosons)}
-    met = legs.neutrinos[..., 1:3].sum(1)
-    found = ellipse.solve(*legs.leptons.unbind(1), *legs.bottoms.unbind(1), met, **masses)
-    pairs = torch.stack([found.neutrino, found.antineutrino], 2)
-    miss = (pairs - legs.neutrinos[:, None, :, 1:]).flatten(2).norm(dim=-1).nan_to_num(torch.inf).amin(1)
+    found = ellipse.solve(*legs.leptons.unbind(1), *legs.bottoms.unbind(1), legs.met, **legs.masses)
+    miss = legs.distance(found.neutrino, found.antineutrino).nan_to_num(torch.inf).amin(1)
     assert (miss < 1e-6 * legs.neutrinos[..., 0].sum(1)).double().mean() >= 0.999
+
+
+def test_distance_adds_all_six_components(records):
+    legs = truth.before_shower(records[:3])
+    shifted = legs.neutrinos[:, None, :, 1:] + torch.tensor([3.0, 0.0, 4.0])
+    found = legs.distance(shifted[:, :, 0], shifted[:, :, 1])
+    assert torch.allclose(found, torch.full((3, 1), 50.0**0.5, dtype=torch.float64))
 
 
 def test_particle_jets_lie_near_their_quarks(records):
