@@ -32,6 +32,7 @@ __all__ = [
     "look",
     "matrix",
     "points",
+    "shared_legend",
     "transverse_ellipses",
     "use_style",
     "verdicts",
@@ -375,3 +376,9 @@ def transverse_ellipses(ax, neutrino, mirrored, *, solutions, closest, truth, ti
         ax.plot(*np.asarray(closest).T, "o-", color="#CC79A7", ms=6, label="closest approach")
     ax.plot(*np.asarray(truth), "X", color="black", ms=9, label="truth")
     ax.set(xlabel="$p_x(\\nu)$ [GeV]", ylabel="$p_y(\\nu)$ [GeV]", title=title, aspect="equal", adjustable="datalim")
+
+
+def shared_legend(figure, axes):
+    """Draw one legend below the axes, with each label once."""
+    handles = {label: h for ax in axes for h, label in zip(*ax.get_legend_handles_labels(), strict=True)}
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=len(handles))
