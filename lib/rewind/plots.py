@@ -349,10 +349,10 @@ def leg_picture(shell, curve, momenta: Mapping[str, Sequence[float]], truth) -> 
         picture.add_scatter3d(**dict(ends), mode="lines", name=name, line={"color": colour, "width": 7})
     marker = {"size": 6, "color": "#D55E00", "symbol": "diamond"}
     picture.add_scatter3d(**dict(zip("xyz", truth[:, None], strict=True)), mode="markers", name="truth", marker=marker)
-    grey = {"color": "#888", "gridcolor": "rgba(136,136,136,0.4)", "showbackground": False, "zeroline": False}
+    grey = {"color": "#888", "gridcolor": "#999", "showbackground": False, "zeroline": False}
     axes = {f"{axis}axis": grey | {"title": f"p{axis} [GeV]"} for axis in "xyz"}
     picture.update_layout(
-        scene=axes | {"aspectmode": "data", "camera": {"eye": {"x": 1.2, "y": 1.2, "z": 0.8}}},
+        scene=axes | {"aspectmode": "data", "camera": {"eye": {"x": 1.5, "y": 1.5, "z": 0.9}}},
         height=480,
         margin={"l": 0, "r": 0, "t": 0, "b": 0},
         legend={"orientation": "h"},
