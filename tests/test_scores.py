@@ -277,3 +277,35 @@ def test_bad_input(dilepton, one_lepton):
         scores.response_matrix(np.full(4, np.nan), x, EDGES)
     with pytest.raises(InputError, match="a diagonal needs"):
         scores.response_matrix(x, x, EDGES, [0, 4]).trace_fraction()
+
+
+def test_inversion_undoes_a_known_response():
+    random = rng()
+    truth = random.uniform(300, 1000, 20_000)
+    reco = 100 + 0.7 * truth + random.normal(0, 20, len(truth))
+    edges = np.linspace(300, 1000, 15)
+    calibrated = scores.fit_inversion(truth, reco, edges)(reco)
+    raw, after = (
+        scores.binned_figures(truth, values, edges[1:-1], random, n_replicas=50) for values in (reco, calibrated)
+    )
+    assert max(abs(f.median.value) for f in raw) > 50
+    assert all(abs(f.median.value) < 5 * f.median.error + 3 for f in after)
+    assert scores.figures(truth, calibrated, random).width.value == pytest.approx(2 * 20 / 0.7, rel=0.05)
+    nothing = scores.fit_inversion(truth, reco, edges)(np.array([np.nan]))
+    assert np.isnan(nothing).all()
+    with pytest.raises(InputError, match="rise"):
+        scores.fit_inversion(truth, -reco, edges)
+    with pytest.raises(InputError, match="no solved"):
+        scores.fit_inversion(truth, reco, [300, 1000, 2000])
+
+
+def test_quantities_of_draws_are_those_of_each_draw(dilepton):
+    data = dilepton[:20]
+    pairing_true = pairing.truth(data)
+    draws = torch.stack([data.neutrinos, 2 * data.neutrinos], 1)
+    both = scores.quantities(data, draws, pairing_true)
+    for i in range(2):
+        for name, values in scores.quantities(data, draws[:, i], pairing_true).items():
+            torch.testing.assert_close(both[name][:, i], values, equal_nan=True)
+    perfect = scores.compare(data, scores.true_quantities(data), rng(), n_replicas=5)
+    assert all(figure.rmse.value == 0 for figure in perfect.values())

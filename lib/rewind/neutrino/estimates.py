@@ -13,7 +13,7 @@ from rewind import kinematics
 from rewind.errors import InputError
 from rewind.physics.constants import M_TOP, M_W
 
-__all__ = ["constraint_distance", "mean", "median", "mode", "nearest_constraints", "one"]
+__all__ = ["constraint_distance", "mean", "mean_of_nearest", "median", "mode", "nearest_constraints", "one"]
 
 
 def _chosen(draws: Tensor, index: Tensor) -> Tensor:
@@ -43,6 +43,15 @@ def mode(draws: Tensor, log_prob: Tensor) -> Tensor:
 def nearest_constraints(draws: Tensor, distance: Tensor) -> Tensor:
     """Return the draw with the least ``distance`` ``(B, n)`` from the mass constraints."""
     return _chosen(draws, distance.argmin(1))
+
+
+def mean_of_nearest(draws: Tensor, distance: Tensor, share: float = 0.25) -> Tensor:
+    """Return the mean over the ``share`` of draws with the least ``distance`` from the mass constraints."""
+    if not 0 < share <= 1:
+        raise InputError(f"share = {share}: must lie between 0 and 1")
+    nearest = distance.argsort(1)[:, : max(1, round(share * draws.shape[1]))]
+    index = nearest.reshape(*nearest.shape, *[1] * (draws.ndim - 2)).expand(-1, -1, *draws.shape[2:])
+    return draws.gather(1, index).mean(1)
 
 
 def constraint_distance(

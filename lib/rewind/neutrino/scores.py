@@ -22,14 +22,19 @@ from rewind.stats import Estimate
 
 __all__ = [
     "Figures",
+    "Inversion",
     "Response",
     "binned_figures",
+    "compare",
     "delta_phi_ll",
     "figures",
+    "fit_inversion",
     "m_tt",
+    "quantities",
     "response_matrix",
     "summary",
     "tops",
+    "true_quantities",
     "w_bosons",
 ]
 
@@ -158,25 +163,89 @@ def _weights(weights, n: int) -> np.ndarray:
     return weights
 
 
+def quantities(data: Dataset, neutrinos: Tensor, pairing: Tensor) -> dict[str, Tensor]:
+    """Return what is compared, by name, of neutrinos ``(B, L, 3)`` or of draws ``(B, n, L, 3)``.
+
+    ``px``, ``py``, ``pz`` of the neutrinos ``(B, L)`` or ``(B, n, L)``; ``pt_top`` of the first leg and, with two
+    leptons, ``m_tt``, both ``(B,)`` or ``(B, n)``. The tops are built from the jets of ``data``: give it with
+    corrected ones.
+    """
+    built = tops(data, neutrinos, pairing)
+    found = {axis: neutrinos[..., i] for i, axis in enumerate(("px", "py", "pz"))}
+    found["pt_top"] = kinematics.pt(built[..., 0, :])
+    return found | ({"m_tt": m_tt(built)} if data.n_legs == 2 else {})
+
+
+def true_quantities(data: Dataset) -> dict[str, Tensor]:
+    """Return the truth of :func:`quantities`; without those of tops where not all are known."""
+    data.require_truth()
+    found = {axis: data.neutrinos[..., i] for i, axis in enumerate(("px", "py", "pz"))}
+    if data.tops.isfinite().all():
+        found["pt_top"] = kinematics.pt(data.tops[:, 0])
+        if data.n_legs == 2:
+            found["m_tt"] = m_tt(data.tops)
+    return found
+
+
+def compare(
+    data: Dataset, values: dict[str, Tensor], rng: np.random.Generator, *, n_replicas: int = 200
+) -> dict[str, Figures]:
+    """Return figures of merit, by name, of one value an event of each of :func:`quantities` that has a truth."""
+    truth = true_quantities(data)
+    return {
+        name: figures(truth[name], values[name], rng, weights=data.weight, n_replicas=n_replicas)
+        for name in values.keys() & truth.keys()
+    }
+
+
 def summary(
     data: Dataset, neutrinos: Tensor, pairing: Tensor, rng: np.random.Generator, *, n_replicas: int = 200
 ) -> dict[str, Figures]:
-    """Return figures of merit of one solution an event by name.
-
-    ``px``, ``py``, ``pz`` of the neutrinos (both legs together), ``pt_top`` of the first leg, and with two leptons
-    ``m_tt``; the last two only where all true tops are known. The tops are built from the jets of ``data``: give it
-    with corrected ones.
-    """
+    """Return figures of merit of one solution an event, by name; see :func:`quantities` and :func:`compare`."""
     data.require_truth()
     if neutrinos.ndim != 3:
         raise InputError(f"neutrinos of shape {tuple(neutrinos.shape)}: choose one solution an event for a summary")
-    built = tops(data, neutrinos, pairing)
-    pairs = {axis: (data.neutrinos[..., i], neutrinos[..., i]) for i, axis in enumerate(("px", "py", "pz"))}
-    if data.tops.isfinite().all():
-        pairs["pt_top"] = kinematics.pt(data.tops[:, 0]), kinematics.pt(built[:, 0])
-        if data.n_legs == 2:
-            pairs["m_tt"] = m_tt(data.tops), m_tt(built)
-    return {name: figures(*pair, rng, weights=data.weight, n_replicas=n_replicas) for name, pair in pairs.items()}
+    return compare(data, quantities(data, neutrinos, pairing), rng, n_replicas=n_replicas)
+
+
+@dataclass(frozen=True)
+class Inversion:
+    """Hold how an estimator responds: the ``median`` of its values in bins of the truth about ``centre``.
+
+    Calling it undoes that response, value by value, by linear interpolation (numerical inversion, 1609.05195): the
+    median of what it returns is the truth in every bin, so that widths of different estimators can be compared.
+    """
+
+    centre: np.ndarray
+    median: np.ndarray
+
+    def __call__(self, values) -> np.ndarray:
+        """Return calibrated values; beyond the outer bins the response is continued as a straight line."""
+        values = _array(values)
+        slope = np.diff(self.centre) / np.diff(self.median)
+        inside = np.interp(values, self.median, self.centre)
+        below, above = np.minimum(values - self.median[0], 0), np.maximum(values - self.median[-1], 0)
+        return np.where(np.isnan(values), np.nan, inside + slope[0] * below + slope[-1] * above)
+
+
+def fit_inversion(truth, reconstructed, edges) -> Inversion:
+    """Return the response of ``reconstructed`` ``(B,)`` in bins of ``truth``, fitted on events kept for it.
+
+    Raises InputError where a bin has no solved event and where the response does not rise from bin to bin: then it
+    can't be inverted, and the bins are too fine or the estimator knows nothing.
+    """
+    truth, reconstructed = (column[:, 0] for column in _pair(truth, reconstructed))
+    where = _bins(truth[:, None], [_checked_edges(edges)])
+    where[~np.isfinite(reconstructed)] = -1
+    n_bins = len(edges) - 1
+    if set(range(n_bins)) - set(where):
+        raise InputError("inversion: a bin of the truth has no solved event; merge bins")
+    centre, median = (
+        np.array([np.median(values[where == i]) for i in range(n_bins)]) for values in (truth, reconstructed)
+    )
+    if (np.diff(median) <= 0).any():
+        raise InputError(f"inversion: the response {median.round(1)} does not rise; merge bins")
+    return Inversion(centre, median)
 
 
 @dataclass(frozen=True)
