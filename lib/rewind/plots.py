@@ -32,7 +32,9 @@ __all__ = [
     "look",
     "matrix",
     "points",
+    "posterior",
     "shared_legend",
+    "spectra",
     "transverse_ellipses",
     "use_style",
     "verdicts",
@@ -48,6 +50,8 @@ METHODS = {
     "formula": ("#666666", "--"),
     "ellipse": ("#0072B2", "-."),
     "weighting": ("#009E73", ":"),
+    "quadratic": ("#0072B2", "-."),
+    "regression": ("#CC79A7", "-."),
 }
 LEVELS = {
     "hard process": ("black", "-"),
@@ -116,14 +120,17 @@ def compare(
     ratio_range: tuple[float, float] = (0.5, 1.5),
     ax=None,
 ):
-    """Draw normalised histograms of ``samples`` by name with statistical errors, and their ratio to ``reference``."""
+    """Draw normalised histograms of ``samples`` by name with statistical errors, and their ratio to ``reference``.
+
+    ``ax`` is an axis, or a pair of them, the lower one for the ratio; by default both are made.
+    """
     if ax is None:
         ratio = reference is not None
         shape = {"height_ratios": [3, 1]} if ratio else {}
         _, axes = plt.subplots(2 if ratio else 1, 1, sharex=True, squeeze=False, gridspec_kw=shape)
         ax, lower = axes[0, 0], axes[-1, 0] if ratio else None
     else:
-        lower = None
+        ax, lower = ax if np.ndim(ax) else (ax, None)
     weights = weights or {}
     densities = {}
     for index, (name, values) in enumerate(samples.items()):
@@ -382,3 +389,30 @@ def shared_legend(figure, axes):
     """Draw one legend below the axes, with each label once."""
     handles = {label: h for ax in axes for h, label in zip(*ax.get_legend_handles_labels(), strict=True)}
     figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=len(handles))
+
+
+def spectra(panels: Mapping[str, tuple[Mapping[str, Sequence], Sequence[float]]], *, reference: str, **options):
+    """Draw :func:`compare` with ratios side by side: by label of the axis, samples by name and their edges."""
+    shape = {"height_ratios": [3, 1]}
+    figure, axes = plt.subplots(
+        2, len(panels), figsize=(4.6 * len(panels), 4.6), sharex="col", squeeze=False, gridspec_kw=shape
+    )
+    for column, (xlabel, (samples, edges)) in enumerate(panels.items()):
+        compare(samples, np.asarray(edges), xlabel=xlabel, reference=reference, ax=axes[:, column], **options)
+        if column:
+            axes[0, column].get_legend().remove()
+            axes[0, column].set_ylabel("")
+            axes[1, column].set_ylabel("")
+    return figure
+
+
+def posterior(ax, draws, edges, *, truth: float, solutions: Sequence[float], title: str):
+    """Draw a posterior in one quantity by its draws ``(n,)``, with the truth and the analytic ``solutions`` on top."""
+    colour = METHODS["flow"][0]
+    density = filled(draws, edges).values() / len(draws) / np.diff(edges)
+    ax.stairs(density, edges, fill=True, color=colour, alpha=0.25)
+    ax.stairs(density, edges, color=colour, label="flow: posterior", linewidth=1.6)
+    for value in solutions:
+        ax.axvline(value, **look("quadratic"), label="quadratic: solutions")
+    ax.axvline(truth, **look("truth"), label="truth")
+    ax.set(title=title, xlim=(edges[0], edges[-1]), yticks=[])
