@@ -1,11 +1,13 @@
 """Shares of solutions: partitions, Jacobians against automatic differentiation, symmetries, known probabilities."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
 from rewind import kinematics
 from rewind.errors import InputError
-from rewind.neutrino import ambiguity, ellipse
+from rewind.neutrino import ambiguity, dataset, ellipse, pairing
 from rewind.physics.constants import M_TOP, M_W
 
 SCALE = torch.tensor([30.0, 30.0, 60.0], dtype=torch.float64)
@@ -45,7 +47,21 @@ def solved():
     leptons, bottoms, neutrinos = decays(300)
     met = neutrinos[..., :2].sum(1)
     found = ellipse.solve(*leptons.unbind(1), *bottoms.unbind(1), met)
-    return leptons, bottoms, neutrinos, *ambiguity.pairs(found)
+    together = torch.stack([found.neutrino, found.antineutrino], 2)
+    return leptons, bottoms, neutrinos, together.nan_to_num(0.0), found.valid
+
+
+def test_candidates_are_the_solutions_of_the_events_that_have_some():
+    data = dataset.load(Path(__file__).parents[1] / "data" / "samples" / "ttbar_dilepton.root", 2)[:300]
+    found = ambiguity.candidates(data, pairing.truth(data))
+    assert data.matched[found.event].all()
+    assert found.valid[:, 0].all()
+    assert (found.solutions[~found.valid] == 0).all()
+    total = found.solutions[..., :2].sum(2)
+    assert torch.allclose(total[found.valid], data.met[found.event][:, None].expand(-1, 4, -1)[found.valid], atol=1e-3)
+    w = found.leptons[:, None] + torch.cat([found.solutions.norm(dim=-1, keepdim=True), found.solutions], -1)
+    masses = kinematics.mass(torch.stack([w, w + found.bottoms[:, None]], -2))[found.valid]
+    assert torch.allclose(masses, torch.tensor([M_W, M_TOP], dtype=masses.dtype).expand_as(masses), atol=0.05)
 
 
 def test_every_solution_is_nearest_to_itself_and_the_truth_to_one(solved):

@@ -8,6 +8,8 @@ as in :class:`~rewind.neutrino.dataset.Dataset`.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
 from scipy.optimize import minimize
@@ -15,16 +17,18 @@ from torch import Tensor
 
 from rewind import kinematics
 from rewind.errors import InputError
-from rewind.neutrino.ellipse import Solutions
+from rewind.neutrino import ellipse, jets
+from rewind.neutrino.dataset import Dataset
 
 __all__ = [
+    "Candidates",
+    "candidates",
     "coarea_log_weights",
     "features",
     "fit_prior",
     "log_score",
     "nearest",
     "normalized",
-    "pairs",
     "resolution",
     "shares",
 ]
@@ -33,10 +37,33 @@ _TINY = 1e-12  # of the determinant's natural size, where solutions merge
 _BEAM = 6500.0
 
 
-def pairs(solutions: Solutions) -> tuple[Tensor, Tensor]:
-    """Return solutions ``(B, 4, 2, 3)`` with both neutrinos together, zero where there is none, and which exist."""
-    together = torch.stack([solutions.neutrino, solutions.antineutrino], 2)
-    return torch.where(solutions.valid[..., None, None], together, 0.0), solutions.valid
+class Candidates(NamedTuple):
+    """Hold the solutions of those events that have some.
+
+    ``event`` ``(B,)`` are their positions among all events, ``leptons, bottoms`` ``(B, 2, 4)`` what was solved,
+    ``solutions`` ``(B, 4, 2, 3)`` both neutrinos together, by rising m_tt and zero where there is none, ``valid``
+    ``(B, 4)`` which exist.
+    """
+
+    event: Tensor
+    leptons: Tensor
+    bottoms: Tensor
+    solutions: Tensor
+    valid: Tensor
+
+
+def candidates(data: Dataset, pairing: Tensor) -> Candidates:
+    """Return the solutions of the ellipses for a ``pairing`` ``(B, 2)``, −1 where an event is to be left out.
+
+    ``data`` is best given with corrected jets.
+    """
+    event = (pairing >= 0).all(1).nonzero()[:, 0]
+    leptons, bottoms = data.leptons[event], jets.leg_jets(data, pairing)[event]
+    found = ellipse.solve(*leptons.unbind(1), *bottoms.unbind(1), data.met[event])
+    together = torch.stack([found.neutrino, found.antineutrino], 2)
+    solutions = torch.where(found.valid[..., None, None], together, 0.0)
+    some = found.is_solved
+    return Candidates(event[some], leptons[some], bottoms[some], solutions[some], found.valid[some])
 
 
 def resolution(draws: Tensor) -> Tensor:
