@@ -101,6 +101,13 @@ def test_density_integrates_to_one(data, model):
     assert abs(weight.mean() - 1) < 4 * error
 
 
+def test_density_of_draws_is_that_of_each(data, model):
+    event = model.read(data[:6]).double()
+    draws = model.sample(event, 5)
+    one_by_one = torch.stack([model.log_prob(draws[:, k], event) for k in range(5)], 1)
+    torch.testing.assert_close(model.log_prob(draws, event), one_by_one, rtol=0, atol=1e-6)
+
+
 @pytest.mark.parametrize("flips", [{}, {"flip_y": -1.0}, {"flip_z": -1.0}])
 def test_rotations_and_reflections_change_no_density(data, model, flips):
     other = turned(data, 1.1, **flips)

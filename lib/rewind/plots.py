@@ -33,8 +33,10 @@ __all__ = [
     "matrix",
     "points",
     "posterior",
+    "posterior_plane",
     "shared_legend",
     "spectra",
+    "templates",
     "transverse_ellipses",
     "use_style",
     "verdicts",
@@ -416,3 +418,37 @@ def posterior(ax, draws, edges, *, truth: float, solutions: Sequence[float], tit
         ax.axvline(value, **look("quadratic"), label="quadratic: solutions")
     ax.axvline(truth, **look("truth"), label="truth")
     ax.set(title=title, xlim=(edges[0], edges[-1]), yticks=[])
+
+
+def templates(named: Mapping, *, xlabel: str, reference: str, ratio_range: tuple[float, float] = (0.8, 1.2)):
+    """Draw templates (:mod:`rewind.stats.templates`) by name with their errors, and their ratio to ``reference``.
+
+    Bins without an end are not drawn.
+    """
+    _, (ax, lower) = plt.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": [3, 2]})
+    base = named[reference]
+    inside = np.isfinite(base.edges[:-1]) & np.isfinite(base.edges[1:])
+    edges = base.edges[np.isfinite(base.edges)]
+    for index, (name, one) in enumerate(named.items()):
+        share, error, style = one.shares[inside], one.errors[inside], look(name, index)
+        mplhep.histplot(share / np.diff(edges), edges, yerr=error / np.diff(edges), ax=ax, label=name, **style)
+        middle = share / base.shares[inside]
+        mplhep.histplot(middle, edges, yerr=error / base.shares[inside], ax=lower, **style)
+    ax.set_ylabel("density")
+    ax.legend()
+    lower.set(xlabel=xlabel, ylabel=f"/ {reference}", ylim=ratio_range)
+
+
+def posterior_plane(ax, draws, *, truth, solutions):
+    """Draw a posterior in two quantities by its draws ``(n, 2)``, with the truth and analytic ``solutions`` on top.
+
+    The frame holds the central 99 % of the draws and the truth.
+    """
+    draws = np.asarray(draws)
+    ax.plot(*draws.T, ".", ms=2, alpha=0.25, rasterized=True, label="flow: draws", color=METHODS["flow"][0])
+    ax.plot(*np.asarray(solutions).T, "o", mfc="none", mew=1.8, ms=9, label="solutions", color=METHODS["ellipse"][0])
+    ax.plot(*truth, "X", color="black", mec="white", ms=11, label="truth")
+    low, high = np.quantile(draws, [0.005, 0.995], axis=0)
+    low, high = np.minimum(low, truth), np.maximum(high, truth)
+    margin = 0.06 * (high - low)
+    ax.set(xlim=(low[0] - margin[0], high[0] + margin[0]), ylim=(low[1] - margin[1], high[1] + margin[1]))

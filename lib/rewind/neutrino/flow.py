@@ -17,7 +17,7 @@ from rewind.nn.transformer import SetEncoder
 
 __all__ = ["EventEncoder", "NeutrinoFlow", "neutrino_flow"]
 
-_EVENTS_AT_ONCE = 5_000
+_EVENTS_AT_ONCE = 2_000
 
 
 class EventEncoder(nn.Module):
@@ -63,8 +63,15 @@ class NeutrinoFlow(ConditionalFlow):
         return super().fit_scales(target.flatten(1), event)
 
     def log_prob(self, target: Tensor, event: Tensor) -> Tensor:
-        """Return log p(neutrinos | event) ``(n,)``."""
-        return super().log_prob(target.flatten(1), event)
+        """Return log p(neutrinos | event) ``(n,)``, or ``(n, m)`` for m sets ``(n, m, L, 3)`` an event."""
+        if target.ndim == 3:
+            return super().log_prob(target.flatten(1), event)
+        n_sets, parts = target.shape[1], []
+        for sets, part in zip(target.split(_EVENTS_AT_ONCE), event.split(_EVENTS_AT_ONCE), strict=True):
+            context = self.encoder(part).repeat_interleave(n_sets, 0)
+            found = self._log_prob(sets.flatten(0, 1).flatten(1), part.repeat_interleave(n_sets, 0), context)
+            parts.append(found.reshape(len(part), n_sets))
+        return torch.cat(parts)
 
     @torch.no_grad()
     def sample(self, event: Tensor, n: int = 1) -> Tensor:

@@ -10,10 +10,11 @@ from torch import Tensor
 from rewind.neutrino import jets, pairing
 from rewind.neutrino.dataset import Dataset
 from rewind.neutrino.flow import NeutrinoFlow, neutrino_flow
+from rewind.neutrino.pairing import PairingNetwork, pairing_network
 from rewind.nn import checkpoints
 from rewind.nn.training import Optimization, fit
 
-__all__ = ["flow_tensors", "load_flow", "train_flow"]
+__all__ = ["flow_tensors", "load_flow", "load_pairing", "train_flow", "train_pairing"]
 
 
 def flow_tensors(model: NeutrinoFlow, data: Dataset) -> tuple[Tensor, Tensor]:
@@ -79,3 +80,44 @@ def train_flow(
 def load_flow(path: str | Path, n_legs: int) -> NeutrinoFlow:
     """Return a trained flow for ``n_legs`` neutrinos; raises InputError as :func:`rewind.nn.checkpoints.load` does."""
     return checkpoints.load(path, neutrino_flow, n_legs=n_legs)
+
+
+def train_pairing(
+    train: Dataset,
+    validation: Dataset,
+    path: str | Path | None = None,
+    *,
+    size: dict | None = None,
+    epochs: int,
+    batch_size: int = 512,
+    learning_rate: float = 3e-3,
+    weight_decay: float = 1e-4,
+    seed: int = 0,
+    device: str = "auto",
+    run_dir: str | Path | None = None,
+) -> tuple[PairingNetwork, dict]:
+    """Return a pairing network trained on the matched events of ``train``, and its record; see :func:`train_flow`."""
+    configuration = {"n_legs": train.n_legs, **(size or {})}
+    torch.manual_seed(seed)
+    model, tensors = pairing_network(**configuration), pairing.training_tensors(train)
+    record = fit(
+        model,
+        tensors,
+        pairing.training_tensors(validation),
+        epochs=epochs,
+        batch_size=batch_size,
+        optimization=Optimization(learning_rate=learning_rate, weight_decay=weight_decay),
+        seed=seed,
+        device=device,
+        run_dir=run_dir,
+    )
+    record["n_training_events"] = int(train.matched.sum())
+    if path is not None:
+        data = checkpoints.fingerprint(*tensors)
+        checkpoints.save(path, model, configuration=configuration, data=data, training=record)
+    return model, record
+
+
+def load_pairing(path: str | Path, n_legs: int) -> PairingNetwork:
+    """Return a trained pairing network; raises InputError as :func:`rewind.nn.checkpoints.load` does."""
+    return checkpoints.load(path, pairing_network, n_legs=n_legs)

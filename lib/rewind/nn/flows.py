@@ -116,8 +116,11 @@ class ConditionalFlow(Trainable):
 
     def log_prob(self, target: Tensor, event: Tensor) -> Tensor:
         """Return log p(target | event) ``(n,)``: a density in the target's own units."""
+        return self._log_prob(target, event, self.encoder(event))
+
+    def _log_prob(self, target: Tensor, event: Tensor, context: Tensor) -> Tensor:
         coordinates, log_det = self.chart(target, event)
-        inner = self.flow.log_prob(self.target_scale(coordinates), context=self.encoder(event))
+        inner = self.flow.log_prob(self.target_scale(coordinates), context=context)
         return inner + self.target_scale.log_det() + log_det
 
     @torch.no_grad()

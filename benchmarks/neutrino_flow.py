@@ -1,0 +1,59 @@
+"""How fast the shipped ν²-Flow answers: one event at a time, and draws in batches.
+
+    python benchmarks/neutrino_flow.py [--events N] [--draws N] [--blocks N]
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+
+import torch
+
+from rewind import paths
+from rewind.neutrino import dataset, training
+
+
+def seconds(call, blocks: int) -> tuple[float, float]:
+    """Return mean and standard error of the seconds a call takes."""
+    call()
+    spent = []
+    for _ in range(blocks):
+        began = time.perf_counter()
+        call()
+        spent.append(time.perf_counter() - began)
+    return statistics.mean(spent), statistics.stdev(spent) / blocks**0.5
+
+
+def main() -> None:
+    """Print milliseconds an event and draws a second, with the error over blocks."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--events", type=int, default=1000)
+    parser.add_argument("--draws", type=int, default=64)
+    parser.add_argument("--blocks", type=int, default=10)
+    options = parser.parse_args()
+
+    data = dataset.load(paths.locate("data/samples/ttbar_dilepton_test.root"), 2)[: options.events]
+    model = training.load_flow(paths.locate("data/checkpoints/nu2_flow.safetensors"), 2)
+    print(f"{torch.get_num_threads()} threads")
+
+    singles = [data[i : i + 1] for i in range(20)]
+
+    def one_by_one():
+        for event in singles:
+            model.sample(model.read(event), 1)
+
+    mean, error = seconds(one_by_one, options.blocks)
+    print(f"batch of one, from the event to a draw: {50 * mean:.2f} ± {50 * error:.2f} ms an event")
+
+    event = model.read(data)
+    mean, error = seconds(lambda: model.sample(event, options.draws), options.blocks)
+    rate = len(data) * options.draws / mean
+    print(f"in batches: {rate:,.0f} ± {rate * error / mean:,.0f} draws/s")
+    mean, error = seconds(lambda: model.read(data), options.blocks)
+    print(f"reading events: {len(data) / mean:,.0f} ± {len(data) / mean * error / mean:,.0f} events/s")
+
+
+if __name__ == "__main__":
+    main()
