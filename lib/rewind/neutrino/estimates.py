@@ -6,6 +6,9 @@ pair of tops alike, so that the mean of m_tt is the posterior mean of m_tt and n
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 from torch import Tensor
 
@@ -13,7 +16,7 @@ from rewind import kinematics
 from rewind.errors import InputError
 from rewind.physics.constants import M_TOP, M_W
 
-__all__ = ["constraint_distance", "mean", "mean_of_nearest", "median", "mode", "nearest_constraints", "one"]
+__all__ = ["constraint_distance", "mean", "mean_of_nearest", "median", "mode", "nearest_constraints", "one", "rules"]
 
 
 def _chosen(draws: Tensor, index: Tensor) -> Tensor:
@@ -52,6 +55,18 @@ def mean_of_nearest(draws: Tensor, distance: Tensor, share: float = 0.25) -> Ten
     nearest = distance.argsort(1)[:, : max(1, round(share * draws.shape[1]))]
     index = nearest.reshape(*nearest.shape, *[1] * (draws.ndim - 2)).expand(-1, -1, *draws.shape[2:])
     return draws.gather(1, index).mean(1)
+
+
+def rules(distance: Tensor, log_prob: Tensor | None = None) -> dict[str, Callable[[Tensor], Tensor]]:
+    """Return all estimators by name, each a function of draws; without ``log_prob`` there is no mode among them."""
+    found = {
+        "one draw": one,
+        "mean": mean,
+        "median": median,
+        "nearest to constraints": partial(nearest_constraints, distance=distance),
+        "mean of the nearest": partial(mean_of_nearest, distance=distance),
+    }
+    return found if log_prob is None else found | {"mode": partial(mode, log_prob=log_prob)}
 
 
 def constraint_distance(

@@ -24,14 +24,17 @@ __all__ = [
     "Figures",
     "Inversion",
     "Response",
+    "Row",
     "binned_figures",
     "compare",
     "delta_phi_ll",
     "figures",
     "fit_inversion",
     "m_tt",
+    "pinned",
     "quantities",
     "response_matrix",
+    "row",
     "summary",
     "tops",
     "true_quantities",
@@ -249,6 +252,48 @@ def fit_inversion(truth, reconstructed, edges) -> Inversion:
 
 
 @dataclass(frozen=True)
+class Row:
+    """Hold a line of a table: figures of merit by quantity, of m_tt also unbiased, and its bias by true bin."""
+
+    figures: dict[str, Figures]
+    unbiased: Figures
+    bias: tuple[float, ...]
+
+    def __str__(self):
+        """Return widths with errors and RMSE of p_x, p_z and m_tt, the biases, and the unbiased width of m_tt."""
+        shown = [self.figures[name] for name in ("px", "pz", "m_tt")]
+        cells = [f"{f.width.value:5.1f} ±{f.width.error:4.1f} {f.rmse.value:6.1f}" for f in shown]
+        bias = " ".join(f"{value:4.0f}" for value in self.bias)
+        return "  ".join([*cells, bias, f"{self.unbiased.width.value:6.1f} ±{self.unbiased.width.error:4.1f}"])
+
+
+def row(
+    data: Dataset,
+    values: dict[str, Tensor],
+    inversion: Inversion,
+    edges: Sequence[float],
+    rng: np.random.Generator,
+    *,
+    n_replicas: int = 100,
+) -> Row:
+    """Return the line of one method: ``values`` of :func:`quantities`, one an event; m_tt ``edges`` for the bias."""
+    true = true_quantities(data)["m_tt"]
+    figures_ = compare(data, values, rng, n_replicas=n_replicas)
+    unbiased = figures(true, inversion(values["m_tt"]), rng, weights=data.weight, n_replicas=n_replicas)
+    bins = binned_figures(true, values["m_tt"], edges, rng, weights=data.weight, n_replicas=2)
+    return Row(figures_, unbiased, tuple(one.median.value for one in bins))
+
+
+def pinned(data: Dataset, neutrinos: Tensor) -> Tensor:
+    """Return what the calibration of a posterior is tested on: ``(B, [n,] 3 L + 2 + L)``.
+
+    The components of all neutrinos, and what the measurement pins down: the sums of transverse momenta and the W masses.
+    """
+    sums = neutrinos[..., :2].sum(-2)
+    return torch.cat([neutrinos.flatten(-2), sums, kinematics.mass(w_bosons(data, neutrinos))], -1)
+
+
+@dataclass(frozen=True)
 class Response:
     """Hold where events of each true bin are reconstructed: sums of weights, by true bin first.
 
@@ -293,6 +338,10 @@ class Response:
             raise InputError("response: no solved event in any bin")
         share = self._diagonal().sum() / total
         return Estimate(float(share), float((share * (1 - share) * self.squares.sum()) ** 0.5 / total))
+
+    def diagonal_of_all(self) -> float:
+        """Return the share of all events, unsolved ones included, that is on the diagonal."""
+        return float(self._diagonal().sum() / (self.solved.sum() + self.unsolved.sum()))
 
     def mean_diagonal(self) -> Estimate:
         """Return the mean of the diagonal of the normalised matrix: every true bin counts the same.
