@@ -287,7 +287,7 @@ def row(
 def pinned(data: Dataset, neutrinos: Tensor) -> Tensor:
     """Return what the calibration of a posterior is tested on: ``(B, [n,] 3 L + 2 + L)``.
 
-    The components of all neutrinos, and what the measurement pins down: the sums of transverse momenta and the W masses.
+    The components of all neutrinos, and what the data pin down: the sums of transverse momenta and the W masses.
     """
     sums = neutrinos[..., :2].sum(-2)
     return torch.cat([neutrinos.flatten(-2), sums, kinematics.mass(w_bosons(data, neutrinos))], -1)

@@ -1,0 +1,89 @@
+"""The classical methods, called on a data set: same answers as the solvers, unknown pairings left out."""
+
+import numpy as np
+import pytest
+import torch
+
+from rewind import kinematics
+from rewind.neutrino import dataset, ellipse, estimates, pairing, rivals, scores, training, weighting
+from rewind.neutrino.jets import leg_jets
+
+
+@pytest.fixture(scope="module")
+def data():
+    return dataset.load("data/samples/ttbar_dilepton_test.root", 2)[:300]
+
+
+def test_the_ellipse_is_that_of_the_chosen_jets_and_unknown_pairings_stay_unknown(data):
+    chosen = pairing.truth(data)
+    neutrinos, exact = rivals.by_ellipse(data, chosen)
+    known = (chosen >= 0).all(1)
+    assert 0 < (~known).sum() < len(data)
+    assert neutrinos[~known].isnan().all()
+    assert not exact[~known].any()
+    bottoms = leg_jets(data, chosen)[known]
+    found = ellipse.solve(*data.leptons[known].unbind(1), *bottoms.unbind(1), data.met[known])
+    torch.testing.assert_close(neutrinos[known][:, 0], found.closest_neutrino, equal_nan=True)
+    assert torch.equal(exact[known], found.is_solved)
+    total = neutrinos[exact].sum(1)[:, :2]
+    torch.testing.assert_close(total, data.met[exact], rtol=1e-6, atol=1e-5)
+
+
+def test_weighting_tries_all_pairings_or_the_given_one(data):
+    every, valid, used = rivals.by_weighting(data)
+    given, fits, same = rivals.by_weighting(data, used)
+    assert torch.equal(valid, fits)
+    torch.testing.assert_close(given[fits], every[fits])
+    assert torch.equal(same[fits], used[fits])
+    unknown, none, _ = rivals.by_weighting(data, torch.full((len(data), 2), -1))
+    assert unknown.isnan().all()
+    assert not none.any()
+    mask = data.btag & data.jet_mask
+    found = weighting.solve(*data.leptons.unbind(1), data.jets, mask, data.met)
+    torch.testing.assert_close(every[:, 0], found.neutrino, equal_nan=True)
+
+
+def test_a_line_of_the_table_is_made_of_its_figures(data):
+    chosen = pairing.by_mass(data)
+    values = scores.quantities(data, data.neutrinos, chosen)
+    true = scores.true_quantities(data)["m_tt"]
+    inversion = scores.fit_inversion(true, values["m_tt"], [300, 450, 3000])
+    line = scores.row(data, values, inversion, [300, 450, 3000], np.random.default_rng(1), n_replicas=20)
+    assert line.figures["px"].rmse.value == 0
+    assert line.figures["m_tt"].width.value > 10
+    assert len(line.bias) == 2
+    assert all(f"{value:.1f}" in str(line) for value in (line.figures["m_tt"].rmse.value, line.unbiased.width.value))
+
+
+def test_what_is_pinned_down_is_the_sum_and_the_w_masses(data):
+    found = scores.pinned(data, data.neutrinos)
+    assert found.shape == (len(data), 10)
+    torch.testing.assert_close(found[:, 6:8], data.neutrinos[..., :2].sum(1))
+    torch.testing.assert_close(found[:, 8:], kinematics.mass(scores.w_bosons(data, data.neutrinos)))
+    assert scores.pinned(data, data.neutrinos[:, None].expand(-1, 4, -1, -1)).shape == (len(data), 4, 10)
+
+
+def test_every_rule_answers_with_a_draw_or_between_draws():
+    torch.manual_seed(0)
+    draws, distance, log_prob = torch.randn(7, 40, 2), torch.rand(7, 40), torch.randn(7, 40)
+    rules = estimates.rules(distance, log_prob)
+    assert {"mode"} == rules.keys() - estimates.rules(distance).keys()
+    for rule in rules.values():
+        answer = rule(draws)
+        assert answer.shape == (7, 2)
+        assert (draws.amin(1) <= answer).all()
+        assert (answer <= draws.amax(1)).all()
+    torch.testing.assert_close(estimates.mean_of_nearest(draws, distance, share=1.0), draws.mean(1))
+    nearest = estimates.mean_of_nearest(draws, distance, share=1 / 40)
+    torch.testing.assert_close(nearest, estimates.nearest_constraints(draws, distance))
+
+
+def test_a_pairing_network_is_trained_saved_and_loaded(data, tmp_path):
+    path = tmp_path / "pairing.safetensors"
+    size = {"width": 16, "encoder_layers": 1}
+    model, record = training.train_pairing(data, data, path, size=size, epochs=12, batch_size=64, device="cpu")
+    losses = [loss["validation_loss"] for loss in record["losses"]]
+    assert losses[-1] < losses[0]
+    loaded = training.load_pairing(path, 2)
+    event, _ = pairing.training_tensors(data)
+    assert torch.equal(loaded.choose(event), model.choose(event))
