@@ -111,14 +111,14 @@ def _single_solutions(data: Dataset, pairing: Tensor, counts: Tensor):
 def _solutions(data: Dataset, pairing: Tensor, frame: Frame) -> Tensor:
     """Return analytic solutions ``(B, S, 4 L + 2)``: momenta by leg, presence, miss, b jets."""
     solve = _double_solutions if data.n_legs == 2 else _single_solutions
-    rows = []
-    for choice, counts in zip(*(part.unbind(1) for part in _pairings(data, pairing)), strict=True):
-        neutrinos, present, distance = solve(data, choice, counts)
-        inside = frame.enter(torch.where(present[..., None, None], neutrinos, 0.0))
-        inside = frame.by_leg(inside.transpose(1, 2)).transpose(1, 2)
-        jets = frame.by_leg(choice[:, : data.n_legs])[:, None].expand(-1, inside.shape[1], -1)
-        rows.append(torch.cat([inside.flatten(2), present[..., None], distance[..., None], jets], -1))
-    return torch.cat(rows, 1)
+    choices, counts = _pairings(data, pairing)
+    twice = torch.arange(len(data)).repeat_interleave(2)
+    neutrinos, present, distance = solve(data[twice], choices.flatten(0, 1), counts.flatten())
+    neutrinos = torch.where(present[..., None, None], neutrinos, 0.0).unflatten(0, (len(data), 2))
+    inside = frame.by_leg(frame.enter(neutrinos).movedim(3, 1)).movedim(1, 3)
+    jets = frame.by_leg(choices[..., : data.n_legs].mT).mT[:, :, None].expand(-1, -1, inside.shape[2], -1)
+    extra = torch.stack([present.to(inside), distance], -1).unflatten(0, (len(data), 2))
+    return torch.cat([inside.flatten(3), extra, jets.to(inside)], -1).flatten(1, 2)
 
 
 def event_tensor(data: Dataset, pairing: Tensor | None = None) -> Tensor:
