@@ -64,7 +64,7 @@ class NeutrinoFlow(ConditionalFlow):
 
     def log_prob(self, target: Tensor, event: Tensor) -> Tensor:
         """Return log p(neutrinos | event) ``(n,)``, or ``(n, m)`` for m sets ``(n, m, L, 3)`` an event."""
-        if target.ndim == 3:
+        if target.ndim < 4:
             return super().log_prob(target.flatten(1), event)
         n_sets, parts = target.shape[1], []
         for sets, part in zip(target.split(_EVENTS_AT_ONCE), event.split(_EVENTS_AT_ONCE), strict=True):

@@ -52,6 +52,8 @@ class SetEncoder(nn.Module):
 
         Sets of like size are encoded together, so that little is spent on absent tokens.
         """
+        if len(tokens) == 0:
+            return tokens.new_zeros(0, tokens.shape[2])
         by_size = present.sum(1).argsort()
         n_groups = min(_MOST_GROUPS, max(1, len(tokens) // _FEWEST_IN_GROUP))
         encoded = [self._read(*_packed(tokens[group], present[group])) for group in by_size.chunk(n_groups)]
@@ -67,6 +69,6 @@ class SetEncoder(nn.Module):
 
 def _packed(tokens: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
     """Move the tokens that are present to the front, and cut what no set of the group needs."""
-    n_most = int(present.sum(1).max()) if len(present) else 0
+    n_most = int(present.sum(1).max())
     front = present.long().argsort(dim=1, descending=True, stable=True)[:, :n_most]
     return tokens.gather(1, front[..., None].expand(-1, -1, tokens.shape[2])), present.gather(1, front)
