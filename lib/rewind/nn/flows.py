@@ -130,7 +130,7 @@ class ConditionalFlow(Trainable):
         inner = [self.flow.sample(len(part), context=part)[0] for part in context.split(_ROWS_AT_ONCE)]
         coordinates = self.target_scale.inverse(torch.cat(inner))
         target = self.chart.inverse(coordinates, event.repeat_interleave(n, dim=0))
-        return target.reshape(len(event), n, -1)
+        return target.reshape(len(event), n, target.shape[1])
 
     def loss(self, batch) -> Tensor:
         """Return the negative mean log-likelihood of (target, event)."""
