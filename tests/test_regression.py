@@ -94,12 +94,13 @@ def test_it_is_as_large_as_the_flow():
         assert 0.9 < sizes[0] / sizes[1] < 1.1
 
 
-def test_predictions_are_neutrinos_for_batches_of_one_too(data, model):
+def test_predictions_are_neutrinos_for_batches_of_one_and_none(data, model):
     event = model.read(data[:5]).double()
     both = model.predict(event)
     assert both.shape == data.neutrinos[:5].shape
     assert torch.isfinite(kinematics.pt(torch.cat([both.norm(dim=-1, keepdim=True), both], -1))).all()
     torch.testing.assert_close(model.predict(event[:1]), both[:1], rtol=0, atol=1e-4)
+    assert model.predict(event[:0]).shape == (0, data.n_legs, 3)
 
 
 def test_bad_input(data, model):
