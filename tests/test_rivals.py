@@ -1,11 +1,15 @@
 """The classical methods, called on a data set: same answers as the solvers, unknown pairings left out."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from rewind import kinematics
+from rewind.errors import InputError
 from rewind.neutrino import dataset, ellipse, estimates, pairing, rivals, scores, training, weighting
+from rewind.neutrino.inputs import event_tensor
 from rewind.neutrino.jets import leg_jets
 
 
@@ -87,3 +91,42 @@ def test_a_pairing_network_is_trained_saved_and_loaded(data, tmp_path):
     loaded = training.load_pairing(path, 2)
     event, _ = pairing.training_tensors(data)
     assert torch.equal(loaded.choose(event), model.choose(event))
+
+
+def test_events_of_another_kind_are_refused(data):
+    one = dataset.load("data/samples/ttbar_semileptonic_test.root", 1)[:5]
+    for call in (
+        lambda: rivals.by_ellipse(one, one.b_jets),
+        lambda: rivals.by_weighting(one),
+        lambda: scores.delta_phi_ll(one),
+    ):
+        with pytest.raises(InputError, match="leptons"):
+            call()
+    with pytest.raises(InputError, match="unknown process"):
+        dataset.simulated("nothing", 10, [1])
+    with pytest.raises(InputError, match="seeds"):
+        dataset.simulated("ttbar_dilepton", 10, [])
+    with pytest.raises(IndexError):
+        data[len(data)]
+    assert len(data[-1]) == len(data[np.int64(3)]) == 1
+
+
+def test_faults_of_hand_made_events_are_named(data):
+    some = data[:3]
+    gap = replace(some, jet_mask=some.jet_mask & (torch.arange(10) != 0))
+    beam = replace(some, leptons=some.leptons * torch.tensor([1.0, 0.0, 0.0, 1.0]))
+    short = replace(some, **{name: getattr(some, name)[:, :6] for name in ("jets", "jet_mask", "btag")})
+    for events, complaint in ((gap, "stands before"), (beam, "along the beam"), (short, "places")):
+        with pytest.raises(InputError, match=complaint):
+            events.check()
+    with pytest.raises(InputError, match="twice"):
+        event_tensor(some, torch.zeros(3, 2, dtype=torch.long))
+
+
+def test_an_unknown_distance_gives_no_answer():
+    draws, score = torch.randn(2, 5, 3), torch.rand(2, 5)
+    score[1, 2] = torch.nan
+    for rule in (estimates.mode, estimates.nearest_constraints, estimates.mean_of_nearest):
+        answer = rule(draws, score)
+        assert answer[0].isfinite().all()
+        assert answer[1].isnan().all()

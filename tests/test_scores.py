@@ -258,7 +258,7 @@ def test_bad_input(dilepton, one_lepton):
         scores.summary(dilepton, dilepton.neutrinos[:, None], dilepton.b_jets, rng())
     with pytest.raises(InputError, match="tops of shape"):
         scores.m_tt(scores.tops(one_lepton, one_lepton.neutrinos, one_lepton.b_jets))
-    with pytest.raises(InputError, match="two leptons"):
+    with pytest.raises(InputError, match="2 are needed"):
         scores.delta_phi_ll(one_lepton)
     with pytest.raises(InputError, match="equal"):
         scores.figures(x, x[:3], rng())

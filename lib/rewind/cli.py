@@ -49,7 +49,7 @@ def _parser() -> argparse.ArgumentParser:
         nargs="+",
         choices=("particle", "detector"),
         default=("particle", "detector"),
-        help="store events that pass the selection at any of these levels",
+        help="store events that pass the selection at any of these levels (after PROCESS)",
     )
     simulate.add_argument(
         "--cut", action="append", default=[], metavar="NAME=VALUE", help="change a cut of the selection, e.g. jet_pt=30"

@@ -90,7 +90,7 @@ def simulate(
         seed=seed,
         keep_constituents=chosen.keep_constituents,
         generated_fraction=generated_fraction,
-        levels=tuple(levels),
+        levels=tuple(level for level in LEVELS if level in levels),
         lhe=None if lhe is None else str(Path(lhe).resolve()),
         lhe_events=0 if lhe is None else count_events(lhe),
         lhe_digest=None if lhe is None else _digest(lhe),

@@ -19,6 +19,7 @@ from rewind import kinematics
 from rewind.errors import InputError
 from rewind.neutrino import ellipse, jets
 from rewind.neutrino.dataset import Dataset
+from rewind.physics.constants import SQRT_S
 
 __all__ = [
     "Candidates",
@@ -34,7 +35,7 @@ __all__ = [
 ]
 
 _TINY = 1e-12  # of the determinant's natural size, where solutions merge
-_BEAM = 6500.0
+_BEAM = SQRT_S / 2
 
 
 class Candidates(NamedTuple):

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from rewind import events, kinematics
 from rewind.errors import InputError
+from rewind.events.processes import find_process
 
 __all__ = ["MAX_JETS", "Dataset", "concatenate", "from_records", "load", "simulated"]
 
@@ -49,8 +50,9 @@ class Dataset:
         return len(self.met)
 
     def __getitem__(self, which) -> Dataset:
-        if isinstance(which, int):
-            which = slice(which, which + 1 or None)
+        if isinstance(which, int | np.integer):
+            which = range(len(self))[which]
+            which = slice(which, which + 1)
         return replace(self, **{field.name: getattr(self, field.name)[which] for field in fields(self)})
 
     @property
@@ -71,6 +73,10 @@ class Dataset:
 
     def check(self) -> Dataset:
         """Return self; raise InputError for the first event that no method can use, and say why."""
+        if self.n_legs not in (1, 2) or self.jets.shape[1] != MAX_JETS:
+            raise InputError(
+                f"{self.n_legs} leptons, places for {self.jets.shape[1]} jets: 1 or 2 and {MAX_JETS} are needed"
+            )
         jet_p = self.jets[..., 1:].norm(dim=-1)
         lepton_p = self.leptons[..., 1:].norm(dim=-1)
         n_tagged = (self.btag & self.jet_mask).sum(1)
@@ -84,6 +90,9 @@ class Dataset:
             "a jet has no momentum": ((jet_p == 0) & self.jet_mask).any(1),
             "a lepton has E < |p|": _unphysical(self.leptons[..., 0], lepton_p).any(1),
             "a jet has E < |p|": (_unphysical(self.jets[..., 0], jet_p) & self.jet_mask).any(1),
+            "a lepton or jet is along the beam": (kinematics.pt(self.leptons) == 0).any(1)
+            | ((kinematics.pt(self.jets) == 0) & self.jet_mask).any(1),
+            "an absent jet stands before a present one": (self.jet_mask[:, 1:] & ~self.jet_mask[:, :-1]).any(1),
             "there is no jet": ~self.jet_mask.any(1),
             "fewer than two jets are b-tagged": n_tagged < 2,
         }
@@ -93,6 +102,12 @@ class Dataset:
             if bad.any():
                 first = int(bad.nonzero()[0])
                 raise InputError(f"event {first}: {what} ({int(bad.sum())} such events); drop or repair them")
+        return self
+
+    def require_legs(self, n: int) -> Dataset:
+        """Return self; raise InputError where events do not have ``n`` leptons."""
+        if self.n_legs != n:
+            raise InputError(f"events with {self.n_legs} leptons: {n} are needed here")
         return self
 
     def require_truth(self) -> Dataset:
@@ -107,7 +122,7 @@ class Dataset:
 
 
 def _unphysical(energy: Tensor, momentum: Tensor) -> Tensor:
-    return energy < momentum * (1 - 1e-5)
+    return energy < momentum * (1 - 1e-6)
 
 
 def concatenate(parts: Sequence[Dataset]) -> Dataset:
@@ -214,10 +229,13 @@ def load(path: str | Path, n_leptons: int) -> Dataset:
 def simulated(process: str, n_events: int, seeds: Sequence[int], *, workers: int = 1, **options) -> Dataset:
     """Return at least ``n_events`` for each of ``seeds`` of a process with one or two leptons.
 
-    Without the underlying event; simulated now unless they lie in the cache. ``options`` go to
-    :func:`rewind.events.simulate`.
+    Without the underlying event, hard processes of all events, and events that pass at particle level only;
+    simulated now unless they lie in the cache. ``options`` go to :func:`rewind.events.simulate`. Raises InputError
+    for an unknown process and without seeds.
     """
-    n_leptons = events.PROCESSES[process].selection.n_leptons
+    if len(seeds) == 0:
+        raise InputError("seeds: at least one is needed")
+    n_leptons = find_process(process).selection.n_leptons
     options = {"underlying_event": False, "generated_fraction": 0.0, "levels": ("detector",)} | options
     paths = [events.sample(process, n_events, seed=seed, workers=workers, **options) for seed in seeds]
     return concatenate([load(path, n_leptons) for path in paths])

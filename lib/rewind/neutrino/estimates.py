@@ -19,8 +19,14 @@ from rewind.physics.constants import M_TOP, M_W
 __all__ = ["constraint_distance", "mean", "mean_of_nearest", "median", "mode", "nearest_constraints", "one", "rules"]
 
 
-def _chosen(draws: Tensor, index: Tensor) -> Tensor:
-    return draws[torch.arange(len(draws)), index]
+def _chosen(draws: Tensor, index: Tensor, score: Tensor) -> Tensor:
+    """Return one draw an event; NaN where its ``score`` ``(B, n)`` is not known."""
+    return _where_known(draws[torch.arange(len(draws)), index], score)
+
+
+def _where_known(values: Tensor, score: Tensor) -> Tensor:
+    unknown = score.isnan().any(1)
+    return values.masked_fill(unknown.reshape(-1, *[1] * (values.ndim - 1)), torch.nan)
 
 
 def one(draws: Tensor) -> Tensor:
@@ -39,22 +45,22 @@ def median(draws: Tensor) -> Tensor:
 
 
 def mode(draws: Tensor, log_prob: Tensor) -> Tensor:
-    """Return the draw of the highest density ``log_prob`` ``(B, n)`` of all neutrinos: an approximate mode."""
-    return _chosen(draws, log_prob.argmax(1))
+    """Return the draw of the highest density ``log_prob`` ``(B, n)`` of all: an approximate mode; NaN if unknown."""
+    return _chosen(draws, log_prob.argmax(1), log_prob)
 
 
 def nearest_constraints(draws: Tensor, distance: Tensor) -> Tensor:
-    """Return the draw with the least ``distance`` ``(B, n)`` from the mass constraints."""
-    return _chosen(draws, distance.argmin(1))
+    """Return the draw with the least ``distance`` ``(B, n)`` from the mass constraints; NaN if unknown."""
+    return _chosen(draws, distance.argmin(1), distance)
 
 
 def mean_of_nearest(draws: Tensor, distance: Tensor, share: float = 0.25) -> Tensor:
-    """Return the mean over the ``share`` of draws with the least ``distance`` from the mass constraints."""
+    """Return the mean over the ``share`` of draws with the least ``distance`` from the masses; NaN if unknown."""
     if not 0 < share <= 1:
         raise InputError(f"share = {share}: must lie between 0 and 1")
     nearest = distance.argsort(1)[:, : max(1, round(share * draws.shape[1]))]
     index = nearest.reshape(*nearest.shape, *[1] * (draws.ndim - 2)).expand(-1, -1, *draws.shape[2:])
-    return draws.gather(1, index).mean(1)
+    return _where_known(draws.gather(1, index).mean(1), distance)
 
 
 def rules(distance: Tensor, log_prob: Tensor | None = None) -> dict[str, Callable[[Tensor], Tensor]]:

@@ -54,9 +54,7 @@ class NeutrinoFlow(ConditionalFlow):
         Raises InputError for events with another number of leptons and for what
         :func:`~rewind.neutrino.inputs.event_tensor` refuses.
         """
-        if data.n_legs != self.n_legs:
-            raise InputError(f"events with {data.n_legs} leptons: this model was built for {self.n_legs}")
-        return event_tensor(self.jet_scale.apply(data), pairing)
+        return event_tensor(self.jet_scale.apply(data.require_legs(self.n_legs)), pairing)
 
     def fit_scales(self, target: Tensor, event: Tensor) -> NeutrinoFlow:
         """Standardise the coordinates by the neutrinos of training events."""
@@ -64,6 +62,7 @@ class NeutrinoFlow(ConditionalFlow):
 
     def log_prob(self, target: Tensor, event: Tensor) -> Tensor:
         """Return log p(neutrinos | event) ``(n,)``, or ``(n, m)`` for m sets ``(n, m, L, 3)`` an event."""
+        target = target.to(event)
         if target.ndim < 4:
             return super().log_prob(target.flatten(1), event)
         n_sets, parts = target.shape[1], []

@@ -137,6 +137,9 @@ def event_tensor(data: Dataset, pairing: Tensor | None = None) -> Tensor:
     absent = (pairing >= 0) & ~data.jet_mask.gather(1, pairing.clip(0, MAX_JETS - 1)) | (pairing >= MAX_JETS)
     if absent.any():
         raise InputError(f"pairing: event {int(absent.any(1).nonzero()[0])} has no such jet")
+    same = (pairing >= 0).all(1) & (pairing[:, 0] == pairing[:, 1])
+    if same.any():
+        raise InputError(f"pairing: event {int(same.nonzero()[0])} takes one jet twice")
     solutions = _solutions(data, pairing, frame)
     if data.n_legs == 2:
         pairing = frame.by_leg(pairing)
@@ -187,7 +190,7 @@ def unpack(event: Tensor, n_legs: int) -> Unpacked:
 
 
 def _log_mass(first: Tensor, second: Tensor) -> Tensor:
-    """Return log(1 + m²/m_W²) of pairs of momenta (px, py, pz, E)."""
+    """Return log(1 + m²/(80 GeV)²) of pairs of momenta (px, py, pz, E)."""
     total = first[..., :4] + second[..., :4]
     squared = total[..., 3] ** 2 - (total[..., :3] ** 2).sum(-1)
     return (1 + squared.clip(0) / 80.0**2).log()

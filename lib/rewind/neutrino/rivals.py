@@ -17,6 +17,7 @@ def by_ellipse(data: Dataset, pairing: Tensor) -> tuple[Tensor, Tensor]:
 
     ``pairing`` ``(B, 2)`` names the jets. NaN where it is −1 and where a leg has no real ellipse.
     """
+    data.require_legs(2).check()
     known = (pairing >= 0).all(1)
     bottoms = leg_jets(data, pairing)[known]
     found = ellipse.solve(*data.leptons[known].unbind(1), *bottoms.unbind(1), data.met[known])
@@ -33,6 +34,7 @@ def by_weighting(data: Dataset, pairing: Tensor | None = None, **options) -> tup
     All pairings of tagged jets are tried unless ``pairing`` ``(B, 2)`` names one. ``options`` go to
     :func:`rewind.neutrino.weighting.solve`. NaN and −1 where no hypothesis fits or the pairing is −1.
     """
+    data.require_legs(2).check()
     mask = data.btag & data.jet_mask
     if pairing is not None:
         known = (pairing >= 0).all(1)

@@ -75,8 +75,7 @@ def m_tt(both_tops: Tensor) -> Tensor:
 
 def delta_phi_ll(data: Dataset) -> Tensor:
     """Return the azimuth ``(B,)`` between two leptons in [0, π]; as measured, the method has no part in it."""
-    if data.n_legs != 2:
-        raise InputError("Δφ(ℓℓ): events with two leptons are needed")
+    data.require_legs(2)
     azimuth = kinematics.phi(data.leptons)
     return kinematics.delta_phi(azimuth[:, 0], azimuth[:, 1]).abs()
 
@@ -197,7 +196,8 @@ def compare(
     truth = true_quantities(data)
     return {
         name: figures(truth[name], values[name], rng, weights=data.weight, n_replicas=n_replicas)
-        for name in values.keys() & truth.keys()
+        for name in truth
+        if name in values
     }
 
 
@@ -241,6 +241,8 @@ def fit_inversion(truth, reconstructed, edges) -> Inversion:
     where = _bins(truth[:, None], [_checked_edges(edges)])
     where[~np.isfinite(reconstructed)] = -1
     n_bins = len(edges) - 1
+    if n_bins < 2:
+        raise InputError("inversion: at least two bins of the truth are needed")
     if set(range(n_bins)) - set(where):
         raise InputError("inversion: a bin of the truth has no solved event; merge bins")
     centre, median = (
@@ -277,6 +279,7 @@ def row(
     n_replicas: int = 100,
 ) -> Row:
     """Return the line of one method: ``values`` of :func:`quantities`, one an event; m_tt ``edges`` for the bias."""
+    data.require_legs(2)
     true = true_quantities(data)["m_tt"]
     figures_ = compare(data, values, rng, n_replicas=n_replicas)
     unbiased = figures(true, inversion(values["m_tt"]), rng, weights=data.weight, n_replicas=n_replicas)

@@ -46,6 +46,8 @@ class Template:
     @property
     def design_effect(self) -> np.ndarray:
         """Return 1 + (n − 1) ρ, by which the true variance exceeds the naive one."""
+        if self.n_values == 1:
+            return np.ones_like(self.shares)
         return 1 + (self.n_values - 1) * self.intraclass
 
     @property
@@ -104,10 +106,12 @@ def information(low: Template, high: Template, step: float) -> Estimate:
     an event has a single value, and that of the best linear combination of bins where it has several. N events
     measure the parameter to 1/√(N I). What the templates' own noise adds to d·C⁺·d is subtracted, so that the value
     may be negative; the error is that of a quadratic form of Gaussian numbers. Raises InputError for other edges or
-    another number of values.
+    another number of values, and for a step of zero.
     """
     if not np.array_equal(low.edges, high.edges) or low.n_values != high.n_values:
         raise InputError("templates differ in their edges or in the number of values of an event")
+    if not np.isfinite(step) or step == 0:
+        raise InputError(f"step = {step}: the templates must lie apart in the parameter")
     slope = (high.shares - low.shares) / step
     noise = (high.covariance + low.covariance) / step**2
     per_event = (low.covariance * low.n_events + high.covariance * high.n_events) / 2
