@@ -119,12 +119,12 @@ def _four(momenta: Tensor) -> Tensor:
 
 
 def coarea_log_weights(leptons: Tensor, bottoms: Tensor, solutions: Tensor, valid: Tensor) -> Tensor:
-    """Return −log|det J| − log(E_ν E_ν̄) ``(B, S)``: what six exact equations and phase space alone say.
+    """Return −log det J − log(E_ν E_ν̄) ``(B, S)``: what six exact equations and phase space alone say.
 
-    J ``(6, 6)`` holds the derivatives of both m_W², both m_t² and the transverse sum by the six momenta; by the
-    co-area formula a solution counts the more, the slower the equations change there. The energies are those of the
-    invariant measure d³ν/2E. ``leptons, bottoms`` ``(B, 2, 4)``, ``solutions`` ``(B, S, 2, 3)``. Where two solutions
-    merge, |det J| is cut off from below.
+    det J is the modulus of a determinant, and J ``(6, 6)`` holds the derivatives of both m_W², both m_t² and the
+    transverse sum by the six momenta; by the co-area formula a solution counts the more, the slower the equations
+    change there. The energies are those of the invariant measure d³ν/2E. ``leptons, bottoms`` ``(B, 2, 4)``,
+    ``solutions`` ``(B, S, 2, 3)``. Where two solutions merge, det J is cut off from below.
     """
     rows = []
     for visible in (leptons, leptons + bottoms):

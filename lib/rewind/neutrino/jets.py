@@ -78,8 +78,8 @@ def fit(data: Dataset) -> JetScale:
     """Return the scale of training events with truth, from the tagged jets that match the b of a leg with a lepton.
 
     The quark's momentum is that of top − ν − ℓ. Each line in 1/pT is a conditional median: it minimises the mean
-    absolute deviation, of p_T(quark)/p_T(jet) for the scale, of |p_T(quark)/p_T(corrected jet) − 1| for the
-    resolution (scaled to that of a normal distribution); ``met_share`` does so for Σ p_T(ν) − p_T^miss. Raises
+    absolute deviation, of p_T(quark)/p_T(jet) for the scale, of the modulus of p_T(quark)/p_T(corrected jet) − 1 for
+    the resolution (scaled to that of a normal distribution); ``met_share`` does so for Σ p_T(ν) − p_T^miss. Raises
     InputError for fewer than 100 matched events with true tops.
     """
     data = data.require_truth()[data.matched & data.tops.isfinite().flatten(1).all(1)]

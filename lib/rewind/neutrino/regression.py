@@ -36,7 +36,7 @@ class NeutrinoRegression(Trainable):
         self.chart, self.target_scale = CanonicalChart(n_legs), Standardize(3 * n_legs)
 
     def read(self, data: Dataset, pairing: Tensor | None = None) -> Tensor:
-        """Return the event tensor ``(B, F)`` of ``data`` with raw jets, as :meth:`NeutrinoFlow.read` does."""
+        """Return the event tensor ``(B, F)`` of ``data``, as :meth:`~rewind.neutrino.flow.NeutrinoFlow.read` does."""
         if data.n_legs != self.n_legs:
             raise InputError(f"events with {data.n_legs} leptons: this model was built for {self.n_legs}")
         return event_tensor(self.jet_scale.apply(data), pairing)

@@ -51,7 +51,7 @@ class Legs(NamedTuple):
 def before_shower(records: ak.Array) -> Legs:
     """Return the hard process, in double precision; its pair of tops has no transverse momentum.
 
-    Raises InputError unless each event (:func:`rewind.events.load`) has two leptonic tops.
+    Raises InputError unless each event (:func:`rewind.events.samples.load`) has two leptonic tops.
     """
     return _legs(records.LHEPart)
 
@@ -59,7 +59,7 @@ def before_shower(records: ak.Array) -> Legs:
 def after_radiation(records: ak.Array) -> Legs:
     """Return last copies, in single precision: b = t − W with all that it radiates, ℓ = W − ν with all its photons.
 
-    Raises InputError unless each event (:func:`rewind.events.load`) has two leptonic tops.
+    Raises InputError unless each event (:func:`rewind.events.samples.load`) has two leptonic tops.
     """
     return _legs(records.GenPart)
 
