@@ -427,7 +427,8 @@ def test_head_of_a_shipped_sample_is_regenerated(name, tmp_path):
     """Bitwise with the same wheels on the same kind of processor, else statistically."""
     shipped, about = events.load(SHIPPED / f"{name}.root"), events.metadata(SHIPPED / f"{name}.root")
     path = tmp_path / "head.root"
-    options = {key: about[key] for key in ("seed", "pt_hat_min", "generated_fraction")}
+    asked = ("seed", "pt_hat_min", "generated_fraction", "variant", "m_top", "underlying_event", "levels")
+    options = {key: about[key] for key in asked if key in about}
     events.simulate(about["process"], 1, path, **options)
     head, here = events.load(path), events.metadata(path)
     original = shipped[shipped.luminosityBlock <= ak.max(head.luminosityBlock)]
