@@ -1,6 +1,6 @@
 """How fast the shipped ν²-Flow answers: one event at a time, and draws in batches.
 
-    python benchmarks/neutrino_flow.py [--events N] [--draws N] [--blocks N]
+python benchmarks/neutrino_flow.py [--events N] [--draws N] [--blocks N]
 """
 
 from __future__ import annotations
