@@ -37,9 +37,7 @@ class NeutrinoRegression(Trainable):
 
     def read(self, data: Dataset, pairing: Tensor | None = None) -> Tensor:
         """Return the event tensor ``(B, F)`` of ``data``, as :meth:`~rewind.neutrino.flow.NeutrinoFlow.read` does."""
-        if data.n_legs != self.n_legs:
-            raise InputError(f"events with {data.n_legs} leptons: this model was built for {self.n_legs}")
-        return event_tensor(self.jet_scale.apply(data), pairing)
+        return event_tensor(self.jet_scale.apply(data.require_legs(self.n_legs)), pairing)
 
     def fit_scales(self, target: Tensor, event: Tensor) -> NeutrinoRegression:
         """Standardise by the neutrinos of training events."""

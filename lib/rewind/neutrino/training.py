@@ -28,6 +28,12 @@ def flow_tensors(model: NeutrinoFlow, data: Dataset) -> tuple[Tensor, Tensor]:
     return torch.cat([data.neutrinos, known.neutrinos]).float(), torch.cat(events)
 
 
+def _keep(path, model, configuration: dict, tensors: tuple[Tensor, ...], record: dict) -> None:
+    if path is not None:
+        data = checkpoints.fingerprint(*tensors)
+        checkpoints.save(path, model, configuration=configuration, data=data, training=record)
+
+
 def train_flow(
     train: Dataset,
     validation: Dataset,
@@ -71,9 +77,7 @@ def train_flow(
         run_dir=run_dir,
     )
     record["n_training_events"] = len(train)
-    if path is not None:
-        data = checkpoints.fingerprint(*tensors)
-        checkpoints.save(path, model, configuration=configuration, data=data, training=record)
+    _keep(path, model, configuration, tensors, record)
     return model, record
 
 
@@ -112,9 +116,7 @@ def train_pairing(
         run_dir=run_dir,
     )
     record["n_training_events"] = int(train.matched.sum())
-    if path is not None:
-        data = checkpoints.fingerprint(*tensors)
-        checkpoints.save(path, model, configuration=configuration, data=data, training=record)
+    _keep(path, model, configuration, tensors, record)
     return model, record
 
 
