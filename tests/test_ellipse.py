@@ -41,7 +41,7 @@ def assert_constraints_hold(event, solutions, m_top=M_TOP, m_w=M_W, tolerance=1e
             rounding = 1e-13 * p[..., 0] ** 2
             off = kinematics.mass_squared(p) - mass[:, leg, None] ** 2
             good = off.abs() < tolerance * mass[:, leg, None] ** 2 + rounding
-            assert good[valid].double().mean() >= share
+            assert not valid.any() or good[valid].double().mean() >= share
         assert nu[~valid].isnan().all()
     total = (solutions.neutrino + solutions.antineutrino)[..., :2]
     assert ((total - event["met"][:, None]).abs().amax(-1) < 1e-6)[valid].all()
@@ -277,17 +277,24 @@ def test_any_point_of_both_ellipses_is_found(momenta, t, is_central):
     nu = torch.stack([leg.point(angle) for leg, angle in zip(legs, t, strict=True)], 1)
     solutions = ellipse.solve(lepton_plus, lepton_minus, bottom, antibottom, nu.sum(1)[:, :2])
     scale = float(torch.cat([leg.H for leg in legs]).abs().max())
-    if solutions.is_solved:
-        assert_constraints_hold(
-            dict(zip(("lepton_plus", "lepton_minus", "bottom", "antibottom"), p[:, None], strict=True))
-            | {"met": nu.sum(1)[:, :2]},
-            solutions,
-            tolerance=1e-5,
-        )
-        pairs = torch.stack([solutions.neutrino, solutions.antineutrino], 2)[solutions.valid]
-        assert (pairs - nu).norm(dim=(1, 2)).min() < 1e-4 * scale
-    else:
-        assert solutions.distance < 1e-6 * scale
+    event = dict(zip(("lepton_plus", "lepton_minus", "bottom", "antibottom"), p[:, None], strict=True))
+    assert_constraints_hold(event | {"met": nu.sum(1)[:, :2]}, solutions, tolerance=1e-5)
+    slopes = [leg.point(angle + math.pi / 2) - leg.H[..., 2] for leg, angle in zip(legs, t, strict=True)]
+    crossing = torch.linalg.svdvals(torch.cat(slopes)[:, :2])
+    if crossing[1] < 0.02 * scale:  # where ellipses almost touch, rounding decides whether they do
+        return
+    pairs = torch.stack([solutions.neutrino, solutions.antineutrino], 2)[solutions.valid]
+    assert (pairs - nu).norm(dim=(1, 2)).min() < 1e-4 * scale
+
+
+def test_edge_on_ellipses_that_touch_are_no_false_solutions():
+    """Both neutrinos at the ends of what look like lines: all that is called a solution is one."""
+    p = torch.tensor([[0.0, 6.0, 0.0], [0.0, 7.0, 0.0], [5.0, 1.0, 0.0], [6.0, 0.0, 0.0]], dtype=torch.float64)
+    names = ("lepton_plus", "lepton_minus", "bottom", "antibottom")
+    event = dict(zip(names, torch.cat([(p.square().sum(1, keepdim=True) + 4.8**2).sqrt(), p], 1)[:, None], strict=True))
+    legs = [ellipse.leg_ellipse(event[lepton], event[b]) for lepton, b in LEGS]
+    event["met"] = sum(leg.point(torch.zeros(1, dtype=torch.float64)).reshape(1, 3)[:, :2] for leg in legs)
+    assert_constraints_hold(event, ellipse.solve(**event), tolerance=1e-5)
 
 
 def test_collinear_lepton_and_b():

@@ -25,7 +25,8 @@ from rewind.physics.constraints import checked_dilepton_events, checked_masses, 
 __all__ = ["LegEllipse", "Solutions", "leg_ellipse", "solve"]
 
 _TINY = 1e-150
-_EDGE_ON = 1e-9  # ratio of axes below which a projected ellipse counts as a segment
+_EDGE_ON = 1e-6  # ratio of axes below which a projected ellipse counts as a segment
+_MEET = 1e-6  # GeV by which a solution may miss p_T^miss
 _GRID = 48  # angles of the first ellipse from which the closest approach starts
 _CHUNK = 4096  # events worked on at a time, to stay in the cache
 
@@ -279,8 +280,8 @@ def _minimum(p: Tensor, q: Tensor) -> Tensor:
 
 
 def _ratio(near: Tensor, delta: Tensor) -> Tensor:
-    """Return near/δ; a zero stands for a small positive number, one of the two mirrored extrema."""
-    return torch.where(near == 0, _TINY, near) / delta
+    """Return near/δ; next to zero a small number of that sign stands for one of the two mirrored extrema."""
+    return torch.where(near.abs() < _TINY, near.sign().add(0.5).sign() * _TINY, near) / delta
 
 
 def _extrema(p: Tensor, q: Tensor) -> Tensor:
@@ -313,7 +314,9 @@ def _intersections(H: Tensor, met: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     circle = torch.stack([t.cos(), t.sin()], -1)
     other = (A[event] @ circle[..., None])[..., 0] + b[event]
     angles = torch.stack([t, torch.atan2(other[:, 1], other[:, 0])], -1)
-    return event, slot, _polished(H[event, :, :2], met[event], angles)
+    angles, miss = _polished(H[event, :, :2], met[event], angles)
+    meet = miss < _MEET  # tangent ellipses that are seen edge-on can seem to
+    return event[meet], slot[meet], angles[meet]
 
 
 def _monotone_root(p: Tensor, q: Tensor, k: Tensor, low: Tensor, high: Tensor, f_low: Tensor, f_high: Tensor) -> Tensor:
@@ -347,17 +350,19 @@ def _residual(P: Tensor, met: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor
     return arm.sum(-1) + P[..., 2].sum(-2) - met, (c * P[..., 1] - s * P[..., 0]).mT, arm
 
 
-def _polished(P: Tensor, met: Tensor, t: Tensor) -> Tensor:
-    """Return the angles ``(n, 2)`` after two Newton steps on ν_T + ν̄_T = met, taken only where they help."""
+def _polished(P: Tensor, met: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the angles ``(n, 2)`` after four Newton steps on ν_T + ν̄_T = met, taken only where they help, and what is
+    still missing ``(n,)``.
+    """
     r, J, _ = _residual(P, met, t)
-    for _ in range(2):
+    for _ in range(4):
         x = torch.stack([r[:, 0] * J[:, 1, 1] - r[:, 1] * J[:, 0, 1], r[:, 1] * J[:, 0, 0] - r[:, 0] * J[:, 1, 0]], -1)
         new = t - x / _det(J)[:, None]
         new_r, new_J, _ = _residual(P, met, new)
         better = new_r.norm(dim=-1) < r.norm(dim=-1)
         t, r = torch.where(better[:, None], new, t), torch.where(better[:, None], new_r, r)
         J = torch.where(better[:, None, None], new_J, J)
-    return t
+    return t, r.norm(dim=-1)
 
 
 def _closest_approach(H: Tensor, met: Tensor) -> tuple[Tensor, Tensor]:
