@@ -116,8 +116,7 @@ def ordered_amplitudes(
     n, with_higgs = len(gluons), higgs_momentum is not None
     vertices = list(_vertices(gluons, with_higgs, alpha, parameters, dipole))
     currents = {(0, 0, 0): top}  # after so many Higgs bosons, gluons and insertions of O_tG
-    for state in list(product(range(1 + with_higgs), range(n + 1), range(1 + dipole))):
-        higgs, end, order = state
+    for higgs, end, order in product(range(1 + with_higgs), range(n + 1), range(1 + dipole)):
         row = None
         for (emitted, start, stop, insertions), vertex in vertices:
             source = currents.get((higgs - emitted, start, order - insertions))
@@ -126,7 +125,7 @@ def ordered_amplitudes(
         if row is not None:
             p = top_momentum - sum(gluon.momentum for gluon in gluons[:end]) + (higgs_momentum if higgs else 0)
             is_last = (higgs, end) == (with_higgs, n)
-            currents[state] = row if is_last else propagated(row, p, parameters)
+            currents[higgs, end, order] = row if is_last else propagated(row, p, parameters)
     return [spinors.contract(currents[with_higgs, n, order], antitop) for order in range(1 + dipole)]
 
 

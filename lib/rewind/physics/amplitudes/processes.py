@@ -18,7 +18,7 @@ from rewind.physics.constraints import refuse
 
 __all__ = ["PROCESSES", "Process", "on_shell", "squared"]
 
-CHUNK = {"cpu": 2048, "cuda": 2**18}  # events at a time: their spinors fit a core's cache, or the device's memory
+CHUNK = {"cpu": 4096, "cuda": 2**18}  # events at a time: their spinors fit a core's cache, or the device's memory
 BALANCE = 1e-5  # of the total energy
 SHELL = 1e-4  # of ŝ
 NEWTON_STEPS = 40
@@ -68,23 +68,27 @@ def squared(
     """Return |M|² ``(B,)`` at leading order, averaged over incoming, summed over outgoing spins and colours.
 
     ``process`` is a key of `PROCESSES`; ``momenta`` ``(B, n, 4)`` in GeV, float32 or float64, incoming first, in the
-    order of its ``particles``; the result is in GeV to the power 8 − 2n and differentiable in everything real.
-    ``alpha`` is the CP phase of L = −(y_t/√2) h t̄(cos α + iγ5 sin α)t, ``c_tg`` the coefficient of O_tG with g_s
-    and 1/TeV² (1010.6304), which acts at most once an amplitude; both, like the parameters, are numbers, 0-d or
-    ``(B,)``. In α and c_tG amplitudes are linear in (cos α, sin α) and (1, c): three values fix |M|² at all others.
+    order of its ``particles``; the result is in GeV to the power 8 − 2n and differentiable in all but ``process``.
+    ``alpha`` is the CP phase of L = −(y_t/√2) h t̄(cos α + iγ5 sin α)t, ``c_tg`` the coefficient in 1/TeV² of O_tG
+    with g_s (1010.6304), at most once an amplitude. Both, like the parameters, are numbers, 0-d or ``(B,)``. |M|² is a
+    quadratic form in (cos α, sin α) and a quadratic polynomial in c_tG: three values fix all others.
 
-    Decays W → ℓν (or the down- and the up-type quark in the places of ℓ and ν) and t → bW have full spin correlations
-    and Breit–Wigner propagators at the masses that the momenta have; H → bb̄ multiplies. Raises InputError for an
-    unknown process, wrong shapes, and, unless ``check`` is false, for numbers that are not finite, energies that are
-    not positive, momenta that do not balance to 10⁻⁵ of the energy, and particles off their mass shells (tops and
-    Higgs bosons that decay excepted) by more than 10⁻⁴ ŝ: see `on_shell`. Uses: the colour matrix in the basis
-    (T¹T², T²T¹); Σ J J* = 2ŝ Σ e e for the current J of massless incoming quarks, e transverse.
+    Decays t → bW, W → ℓν have full spin correlations and Breit–Wigner propagators, at the masses that the momenta
+    have; lepton masses are neglected. In ``semilep`` the down- and the up-type quark of one W, either, take the places
+    of ℓ and ν. H → bb̄ multiplies; its width of a few MeV asks for float64. With the top mass a tensor, spinors take it
+    and not √p², so that a derivative in it at fixed momenta is meant for chains.
+
+    Raises InputError for an unknown process and wrong shapes; unless ``check`` is false, also for numbers that are not
+    finite, energies that are not positive, momenta that do not balance to 10⁻⁵ of the energy, and particles off their
+    mass shells by more than 10⁻⁴ ŝ, as simulated tops are before `on_shell`. Under ``torch.func`` use no check.
     """
     momenta, parameters = _typed(process, momenta, parameters)
     n_events = len(momenta)
     alpha, c_tg = (_per_event(name, x, momenta) for name, x in (("alpha", alpha), ("c_tg", c_tg)))
     if check:
-        _check(process, momenta.detach(), parameters)
+        _check_numbers({"alpha": alpha, "c_tg": c_tg}, least=-torch.inf)
+        _check_numbers(vars(parameters), least=0.0)
+        _check_momenta(process, momenta, parameters)
     size = CHUNK.get(momenta.device.type, n_events)
     results = []
     for start in range(0, n_events, size):
@@ -108,7 +112,7 @@ def _squared(process, momenta, alpha, c_tg, parameters):
     weight = weight * leg_weight * other_weight * (3 if "d" in process.tops else 1)
     if len(higgs) == 2:
         weight = weight * currents.higgs_decay_weight(*higgs, parameters)
-    orders, colours = _gluons(process, *p[:2])
+    orders, (within, between) = _gluons(process, *p[:2])
     amplitudes = []
     for gluons in orders:
         standard, *dipole = currents.ordered_amplitudes(
@@ -123,10 +127,10 @@ def _squared(process, momenta, alpha, c_tg, parameters):
         )
         amplitude = standard + c_tg * dipole[0] if dipole else standard
         amplitudes.append(torch.view_as_real(amplitude).flatten(0, -3))
-    total = sum(
-        colours[i != j] * (x * y).sum((0, 2)) for i, x in enumerate(amplitudes) for j, y in enumerate(amplitudes)
-    )
-    return (weight * total).reshape(-1)
+    products = sum(within * x * x for x in amplitudes)
+    if len(amplitudes) == 2:
+        products = products + 2 * between * amplitudes[0] * amplitudes[1]
+    return (weight * products.sum(0).sum(-1)).reshape(-1)
 
 
 def _top(momenta: Tensor, parameters: Parameters) -> tuple[Spinor, Tensor | float]:
@@ -137,12 +141,15 @@ def _top(momenta: Tensor, parameters: Parameters) -> tuple[Spinor, Tensor | floa
     return row, currents.decay_weight(*momenta, parameters)
 
 
-def _gluons(process: Process, first: Tensor, second: Tensor) -> tuple[list[list[Gluon]], tuple[float, ...]]:
-    """Return the gluons of each colour order, and the averaged colour factors within one order and between two."""
+def _gluons(process: Process, first: Tensor, second: Tensor) -> tuple[list[list[Gluon]], tuple[float, float]]:
+    """Return the gluons of each colour order, and the averaged colour factors within one order and between two.
+
+    The current of massless quarks is transverse; its spin sum is 2ŝ Σ e e over both polarisations e of a gluon.
+    """
     polarisations = currents.polarisations(first, second)
     if process.incoming == INCOMING["uux"]:
         amplitude = (2 * dot(first, second)).rsqrt() * 2**0.5
-        return [[Gluon.plane_wave(first + second, amplitude * polarisations)]], (2 / 36,)
+        return [[Gluon.plane_wave(first + second, amplitude * polarisations)]], (2 / 36, 0.0)
     others = currents.polarisations(second, first).transpose(1, 2)
     gluons = [Gluon.plane_wave(first, polarisations), Gluon.plane_wave(second, others)]
     return [gluons, gluons[::-1]], (16 / 3 / 256, -2 / 3 / 256)
@@ -173,7 +180,7 @@ def on_shell(process: str, momenta: Tensor, parameters: Parameters = DEFAULT) ->
         for _ in range(NEWTON_STEPS):  # convex: from above after the first step
             scale = newton(scale)
     outgoing = newton(scale)[:, None, None] * p[:, 2:]
-    direction = torch.nn.functional.normalize(p[:, 0], dim=-1) * energy[:, None] / 2
+    direction = energy[:, None] / 2 * p[:, 0] / p[:, 0].norm(dim=-1, keepdim=True)
     p = torch.cat([direction[:, None], -direction[:, None], outgoing], 1)
     squares = p.square().sum(-1) + _masses(process, momenta, parameters) ** 2
     p = torch.cat([squares.sqrt()[..., None], p], -1)
@@ -197,9 +204,9 @@ def _typed(process, momenta, parameters):
 
 
 def _per_event(name, x, momenta):
-    """Return a tensor in the type of ``momenta``; raises InputError unless finite and 0-d or one number an event."""
-    if isinstance(x, Tensor):
-        x = x.to(momenta)
+    """Return an array as a tensor in the type of ``momenta``, a number as it is; raises InputError for other shapes."""
+    if not isinstance(x, int | float):
+        x = torch.as_tensor(x).to(momenta)
         if x.shape not in ((), momenta.shape[:1]):
             raise InputError(f"{name}: shape {tuple(x.shape)}; () or ({len(momenta)},) is needed")
     return x
@@ -209,10 +216,18 @@ def _masses(process, momenta, parameters):
     """Return the nominal masses ``(B, n)``."""
     named = {"t": parameters.m_t, "b": parameters.m_b, "h": parameters.m_h}
     masses = (named.get(name.rstrip("~"), 0.0) for name in PROCESSES[process].particles)
-    return torch.stack([torch.as_tensor(m).to(momenta).expand(len(momenta)) for m in masses], 1)
+    return torch.stack([momenta.new_ones(len(momenta)) * m for m in masses], 1)
 
 
-def _check(process, momenta, parameters):
+def _check_numbers(numbers, least):
+    for name, x in numbers.items():
+        x = torch.as_tensor(x)
+        if not (x.isfinite() & (x >= least)).all():
+            raise InputError(f"{name}: a finite number{' that is not negative' if least == 0 else ''} is needed")
+
+
+@torch.no_grad()
+def _check_momenta(process, momenta, parameters):
     """Raise InputError unless momenta are finite, balanced and on shell."""
     refuse(~momenta.isfinite(), "momenta", "is not finite")
     refuse(momenta[..., 0] <= 0, "momenta", "has an energy that is not positive")
