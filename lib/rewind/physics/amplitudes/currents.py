@@ -68,9 +68,9 @@ def polarisations(k: Tensor, other: Tensor) -> Tensor:
 
 
 def decayed_spinor(lepton: Tensor, top: Tensor, mass: Tensor | float) -> Spinor:
-    """Return the row [ℓ|(p̸ + m) ``(1, B)`` to which t → b ℓ⁺ ν reduces a top, up to the root of `decay_weight`.
+    """Return the row [ℓ|(p̸ + m) ``(1, ..., B)`` to which t → b ℓ⁺ ν reduces a top, up to the root of `decay_weight`.
 
-    By the Fierz identity the spins of b and ν leave one state, with its axis along the lepton. Four-momenta ``(4, B)``.
+    By the Fierz identity the spins of b and ν leave one state, its axis along the lepton. Momenta ``(4, ..., B)``.
     """
     first, second = (x[None] for x in spinors.massless_spinor(lepton))
     none = torch.zeros_like(first)
@@ -78,7 +78,7 @@ def decayed_spinor(lepton: Tensor, top: Tensor, mass: Tensor | float) -> Spinor:
 
 
 def decay_weight(lepton: Tensor, neutrino: Tensor, b: Tensor, parameters: Parameters) -> Tensor:
-    """Return g_w⁴ 2 p_b·p_ν times both squared propagators ``(B,)``: what multiplies |[ℓ|(p̸ + m) …|²."""
+    """Return g_w⁴ 2 p_b·p_ν and both squared propagators ``(..., B)``: a factor beside `decayed_spinor`."""
     p = parameters
     w = lepton + neutrino
     g_w2 = 4 * torch.pi * p.alpha_em / p.sin2_theta_w
@@ -87,7 +87,7 @@ def decay_weight(lepton: Tensor, neutrino: Tensor, b: Tensor, parameters: Parame
 
 
 def higgs_decay_weight(b: Tensor, antib: Tensor, parameters: Parameters) -> Tensor:
-    """Return the squared decay H → bb̄ with propagator ``(B,)``: 6 y_b² (p_b·p_b̄ − m_b²), colours summed."""
+    """Return the squared decay H → bb̄ with propagator ``(..., B)``: 6 y_b² (p_b·p_b̄ − m_b²), colours summed."""
     p = parameters
     yukawa2 = 2 * (p.m_b_yukawa / p.vev) ** 2
     return 6 * yukawa2 * (dot(b, antib) - p.m_b**2) * breit_wigner(square(b + antib), p.m_h, p.w_h)

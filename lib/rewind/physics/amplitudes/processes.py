@@ -21,6 +21,7 @@ __all__ = ["PROCESSES", "Process", "on_shell", "squared"]
 CHUNK = {"cpu": 4096, "cuda": 2**18}  # events at a time: their spinors fit a core's cache, or the device's memory
 BALANCE = 1e-5  # of the total energy
 SHELL = 1e-4  # of ŝ
+AT_REST = 1e-9  # of √ŝ
 NEWTON_STEPS = 40
 
 
@@ -65,13 +66,13 @@ def squared(
     parameters: Parameters = DEFAULT,
     check: bool = True,
 ) -> Tensor:
-    """Return |M|² ``(B,)`` at leading order, averaged over incoming, summed over outgoing spins and colours.
+    """Return ``|M|²`` ``(B,)`` at leading order, averaged over incoming, summed over outgoing spins and colours.
 
     ``process`` is a key of `PROCESSES`; ``momenta`` ``(B, n, 4)`` in GeV, float32 or float64, incoming first, in the
     order of its ``particles``; the result is in GeV to the power 8 − 2n and differentiable in all but ``process``.
     ``alpha`` is the CP phase of L = −(y_t/√2) h t̄(cos α + iγ5 sin α)t, ``c_tg`` the coefficient in 1/TeV² of O_tG
-    with g_s (1010.6304), at most once an amplitude. Both, like the parameters, are numbers, 0-d or ``(B,)``. |M|² is a
-    quadratic form in (cos α, sin α) and a quadratic polynomial in c_tG: three values fix all others.
+    with g_s (1010.6304), at most once an amplitude. Both, like the parameters, are numbers, 0-d or ``(B,)``. The
+    result is a quadratic form in (cos α, sin α) and a quadratic polynomial in c_tG: three values fix all others.
 
     Decays t → bW, W → ℓν have full spin correlations and Breit–Wigner propagators, at the masses that the momenta
     have; lepton masses are neglected. In ``semilep`` the down- and the up-type quark of one W, either, take the places
@@ -170,6 +171,10 @@ def on_shell(process: str, momenta: Tensor, parameters: Parameters = DEFAULT) ->
     refuse(energy < masses.sum(1), "momenta", "has √ŝ below the threshold: the masses do not fit")
     rest = torch.cat([energy[:, None], torch.zeros_like(total[:, 1:])], 1)
     p = kinematics.boost_between(momenta, total[:, None], rest[:, None])[..., 1:]
+    sizes = torch.stack([p[:, 0].norm(dim=-1), p[:, 2:].norm(dim=-1).amax(1)], 1)
+    refuse(
+        sizes < AT_REST * energy[:, None], "momenta", "has incoming or outgoing particles at rest: no direction to keep"
+    )
     p2, scale = p[:, 2:].square().sum(-1), torch.ones_like(energy)
 
     def newton(scale):
@@ -184,9 +189,7 @@ def on_shell(process: str, momenta: Tensor, parameters: Parameters = DEFAULT) ->
     p = torch.cat([direction[:, None], -direction[:, None], outgoing], 1)
     squares = p.square().sum(-1) + _masses(process, momenta, parameters) ** 2
     p = torch.cat([squares.sqrt()[..., None], p], -1)
-    p = kinematics.boost_between(p, rest[:, None], total[:, None])
-    refuse(~p.isfinite(), "momenta", "has outgoing or incoming particles at rest: there is no direction to keep")
-    return p
+    return kinematics.boost_between(p, rest[:, None], total[:, None])
 
 
 def _typed(process, momenta, parameters):

@@ -35,7 +35,7 @@ def dot(p: Tensor, q: Tensor) -> Tensor:
 
 
 def square(p: Tensor) -> Tensor:
-    """Return p² ``(..., B)`` as (E − |p_z|)(E + |p_z|) − p_T²."""
+    """Return p² ``(..., B)`` from E² − p_z² = (E − p_z)(E + p_z), which keeps digits at high energy."""
     along = p[3].abs()
     return (p[0] - along) * (p[0] + along) - p[1] * p[1] - p[2] * p[2]
 
@@ -93,7 +93,7 @@ def scale(row: Spinor, left: Tensor | complex, right: Tensor | complex, start: S
 
 
 def massless_spinor(p: Tensor) -> tuple[Tensor, Tensor]:
-    """Return r ``(B,)`` twice, the row with r†r = p·σ̄; a small mass of ``p`` counts for E + |p_z| alone."""
+    """Return both components ``(..., B)`` of the row r with r†r = p·σ̄; only the larger of E ± p_z counts."""
     along = p[0] + p[3].abs()
     zero, up = torch.zeros_like(along), p[3] > 0
     root = along.sqrt()
@@ -108,7 +108,7 @@ def projected(row: Spinor, p: Spinor, mass: Tensor | float) -> Spinor:
 
 
 def massive_spinors(p: Tensor, mass: Tensor | float) -> Spinor:
-    """Return ū of both spin states along a light-like axis, ``(2, B)``: Σ u ū = p̸ + m on the mass shell.
+    """Return ū of both spin states along a light-like axis, ``(2, ..., B)``: Σ u ū = p̸ + m on the mass shell.
 
     The states are ⟨n|(p̸ + m) and [n|(p̸ + m) over √(2 p·n), n along the z axis and opposite to p.
     """
