@@ -1,0 +1,11 @@
+"""Leading-order squared amplitudes of tt̄ and tt̄H production, with decays, in torch.
+
+`squared` names every process, alone and with tops that decay to two leptons or to one, with the CP phase of the top's
+Yukawa coupling and the chromomagnetic operator O_tG. It evaluates colour-ordered helicity amplitudes by recursion
+instead of a formula a process: `spinors` multiplies, `currents` joins, `processes` squares.
+"""
+
+from rewind.physics.amplitudes.parameters import DEFAULT, Parameters
+from rewind.physics.amplitudes.processes import PROCESSES, Process, on_shell, squared
+
+__all__ = ["DEFAULT", "PROCESSES", "Parameters", "Process", "on_shell", "squared"]

@@ -1,0 +1,246 @@
+"""The processes: what their colour-ordered amplitudes are made of, their squares, the checks of momenta."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from rewind import kinematics
+from rewind.errors import InputError
+from rewind.physics.amplitudes import currents, spinors
+from rewind.physics.amplitudes.currents import Gluon
+from rewind.physics.amplitudes.parameters import DEFAULT, Parameters
+from rewind.physics.amplitudes.spinors import Spinor, dot
+from rewind.physics.constraints import refuse
+
+__all__ = ["PROCESSES", "Process", "on_shell", "squared"]
+
+CHUNK = {"cpu": 4096, "cuda": 2**18}  # events at a time: their spinors fit a core's cache, or the device's memory
+BALANCE = 1e-5  # of the total energy
+SHELL = 1e-4  # of ŝ
+AT_REST = 1e-9  # of √ŝ
+NEWTON_STEPS = 40
+
+
+class Process(NamedTuple):
+    """Name the particles of a process: incoming partons, tops or what they decay to, Higgs boson or its b-quarks."""
+
+    incoming: tuple[str, ...]
+    tops: tuple[str, ...]
+    higgs: tuple[str, ...]
+
+    @property
+    def particles(self) -> tuple[str, ...]:
+        """Particles in the order of the momenta."""
+        return self.incoming + self.tops + self.higgs
+
+    @property
+    def legs(self) -> tuple[slice, slice, slice]:
+        """Where the top's momenta stand, the antitop's and the Higgs boson's."""
+        middle, end = 2 + len(self.tops) // 2, 2 + len(self.tops)
+        return slice(2, middle), slice(middle, end), slice(end, None)
+
+
+INCOMING = {"gg": ("g", "g"), "uux": ("u", "u~")}
+DECAYS = {
+    "": ("t", "t~"),
+    "_dilep": ("e+", "ve", "b", "mu-", "vm~", "b~"),
+    "_semilep": ("e+", "ve", "b", "d", "u~", "b~"),
+}
+HIGGS = {"tt{}": (), "tth{}": ("h",), "tth{}_bb": ("b", "b~")}
+PROCESSES = {
+    f"{incoming}_{pair.format(decay)}": Process(INCOMING[incoming], DECAYS[decay], HIGGS[pair])
+    for pair, decay, incoming in product(HIGGS, DECAYS, INCOMING)
+}
+
+
+def squared(
+    process: str,
+    momenta: Tensor,
+    *,
+    alpha: float | Tensor = 0.0,
+    c_tg: float | Tensor = 0.0,
+    parameters: Parameters = DEFAULT,
+    check: bool = True,
+) -> Tensor:
+    """Return ``|M|²`` ``(B,)`` at leading order, averaged over incoming, summed over outgoing spins and colours.
+
+    ``process`` is a key of `PROCESSES`; ``momenta`` ``(B, n, 4)`` in GeV, float32 or float64, incoming first, in the
+    order of its ``particles``; the result is in GeV to the power 8 − 2n and differentiable in all but ``process``.
+    ``alpha`` is the CP phase of L = −(y_t/√2) h t̄(cos α + iγ5 sin α)t, ``c_tg`` the coefficient in 1/TeV² of O_tG
+    with g_s (1010.6304), at most once an amplitude. Both, like the parameters, are numbers, 0-d or ``(B,)``. The
+    result is a quadratic form in (cos α, sin α) and a quadratic polynomial in c_tG: three values fix all others.
+
+    Decays t → bW, W → ℓν have full spin correlations and Breit–Wigner propagators, at the masses that the momenta
+    have; lepton masses are neglected. In ``semilep`` the down- and the up-type quark of one W, either, take the places
+    of ℓ and ν. H → bb̄ multiplies; its width of a few MeV asks for float64. With the top mass a tensor, spinors take it
+    and not √p², so that a derivative in it at fixed momenta is meant for chains.
+
+    Raises InputError for an unknown process and wrong shapes; unless ``check`` is false, also for numbers that are not
+    finite, energies that are not positive, momenta that do not balance to 10⁻⁵ of the energy, and particles off their
+    mass shells by more than 10⁻⁴ ŝ, as simulated tops are before `on_shell`. Under ``torch.func`` use no check.
+    """
+    momenta, parameters = _typed(process, momenta, parameters)
+    n_events = len(momenta)
+    alpha, c_tg = (_per_event(name, x, momenta) for name, x in (("alpha", alpha), ("c_tg", c_tg)))
+    if check:
+        _check_numbers({"alpha": alpha, "c_tg": c_tg}, least=-torch.inf)
+        _check_numbers(vars(parameters), least=0.0)
+        _check_momenta(process, momenta, parameters)
+    size = CHUNK.get(momenta.device.type, n_events)
+    results = []
+    for start in range(0, n_events, size):
+
+        def part(x, events=slice(start, start + size)):
+            return x[events] if isinstance(x, Tensor) and x.ndim else x
+
+        results.append(
+            _squared(PROCESSES[process], part(momenta), part(alpha), part(c_tg), parameters.map(lambda _, x: part(x)))
+        )
+    return torch.cat(results) if results else momenta.new_empty(0)
+
+
+def _squared(process, momenta, alpha, c_tg, parameters):
+    p = momenta.permute(1, 2, 0)[:, :, None, None].contiguous()  # axes: particle, component, two of polarisations
+    weight = (4 * torch.pi * parameters.alpha_s) ** 2
+    top, antitop, higgs = (p[leg] for leg in process.legs)
+    row, leg_weight = _top(top, parameters)
+    column, other_weight = _top(antitop, parameters)
+    column = tuple(x[:, None] for x in spinors.antiparticle(column))
+    weight = weight * leg_weight * other_weight * (3 if "d" in process.tops else 1)
+    if len(higgs) == 2:
+        weight = weight * currents.higgs_decay_weight(*higgs, parameters)
+    orders, (within, between) = _gluons(process, *p[:2])
+    amplitudes = []
+    for gluons in orders:
+        standard, *dipole = currents.ordered_amplitudes(
+            row,
+            column,
+            gluons,
+            top.sum(0),
+            higgs.sum(0) if len(higgs) else None,
+            alpha,
+            parameters,
+            dipole=isinstance(c_tg, Tensor) or c_tg != 0,
+        )
+        amplitude = standard + c_tg * dipole[0] if dipole else standard
+        amplitudes.append(torch.view_as_real(amplitude).flatten(0, -3))
+    products = sum(within * x * x for x in amplitudes)
+    if len(amplitudes) == 2:
+        products = products + 2 * between * amplitudes[0] * amplitudes[1]
+    return (weight * products.sum(0).sum(-1)).reshape(-1)
+
+
+def _top(momenta: Tensor, parameters: Parameters) -> tuple[Spinor, Tensor | float]:
+    """Return the row of spinors of a top or of its decay products, and what multiplies its square."""
+    if len(momenta) == 1:
+        return spinors.massive_spinors(momenta[0], parameters.m_t), 1
+    row = currents.decayed_spinor(momenta[0], momenta.sum(0), parameters.m_t)
+    return row, currents.decay_weight(*momenta, parameters)
+
+
+def _gluons(process: Process, first: Tensor, second: Tensor) -> tuple[list[list[Gluon]], tuple[float, float]]:
+    """Return the gluons of each colour order, and the averaged colour factors within one order and between two.
+
+    The current of massless quarks is transverse; its spin sum is 2ŝ Σ e e over both polarisations e of a gluon.
+    """
+    polarisations = currents.polarisations(first, second)
+    if process.incoming == INCOMING["uux"]:
+        amplitude = (2 * dot(first, second)).rsqrt() * 2**0.5
+        return [[Gluon.plane_wave(first + second, amplitude * polarisations)]], (2 / 36, 0.0)
+    others = currents.polarisations(second, first).transpose(1, 2)
+    gluons = [Gluon.plane_wave(first, polarisations), Gluon.plane_wave(second, others)]
+    return [gluons, gluons[::-1]], (16 / 3 / 256, -2 / 3 / 256)
+
+
+def on_shell(process: str, momenta: Tensor, parameters: Parameters = DEFAULT) -> Tensor:
+    """Return ``momenta`` ``(B, n, 4)`` with every particle on its nominal mass shell and exact balance.
+
+    The sum of the outgoing momenta stays. In its rest frame the outgoing directions stay and all three-momenta are
+    scaled by the one factor that conserves √ŝ; the incoming partons take ± the direction of the first. Raises
+    InputError as `squared` does for shapes and numbers that are not finite, and where √ŝ is below the threshold.
+    """
+    momenta, parameters = _typed(process, momenta, parameters)
+    masses = _masses(process, momenta, parameters)[:, 2:]
+    total = momenta[:, 2:].sum(1)
+    energy = kinematics.mass(total)
+    refuse(~momenta.isfinite(), "momenta", "is not finite")
+    refuse(energy < masses.sum(1), "momenta", "has √ŝ below the threshold: the masses do not fit")
+    rest = torch.cat([energy[:, None], torch.zeros_like(total[:, 1:])], 1)
+    p = kinematics.boost_between(momenta, total[:, None], rest[:, None])[..., 1:]
+    sizes = torch.stack([p[:, 0].norm(dim=-1), p[:, 2:].norm(dim=-1).amax(1)], 1)
+    refuse(
+        sizes < AT_REST * energy[:, None], "momenta", "has incoming or outgoing particles at rest: no direction to keep"
+    )
+    p2, scale = p[:, 2:].square().sum(-1), torch.ones_like(energy)
+
+    def newton(scale):
+        energies = (masses**2 + scale[:, None] ** 2 * p2).sqrt()
+        return scale - (energies.sum(1) - energy) / (scale * (p2 / energies).sum(1))
+
+    with torch.no_grad():
+        for _ in range(NEWTON_STEPS):  # convex: from above after the first step
+            scale = newton(scale)
+    outgoing = newton(scale)[:, None, None] * p[:, 2:]
+    direction = energy[:, None] / 2 * p[:, 0] / p[:, 0].norm(dim=-1, keepdim=True)
+    p = torch.cat([direction[:, None], -direction[:, None], outgoing], 1)
+    squares = p.square().sum(-1) + _masses(process, momenta, parameters) ** 2
+    p = torch.cat([squares.sqrt()[..., None], p], -1)
+    return kinematics.boost_between(p, rest[:, None], total[:, None])
+
+
+def _typed(process, momenta, parameters):
+    """Return momenta and parameters as tensors of one type; raises InputError for what does not fit the process."""
+    if process not in PROCESSES:
+        raise InputError(f"process {process!r} is unknown: choose one of {', '.join(PROCESSES)}")
+    momenta = torch.as_tensor(momenta)
+    particles = PROCESSES[process].particles
+    if momenta.ndim != 3 or momenta.shape[1:] != (len(particles), 4):
+        wanted = f"(events, {len(particles)}, 4) is needed: {' '.join(particles)}"
+        raise InputError(f"momenta: shape {tuple(momenta.shape)}; for {process} {wanted}")
+    if momenta.dtype not in (torch.float32, torch.float64):
+        raise InputError(f"momenta: {momenta.dtype}; torch.float32 or torch.float64 is needed")
+    return momenta, parameters.map(lambda name, x: _per_event(name, x, momenta))
+
+
+def _per_event(name, x, momenta):
+    """Return an array as a tensor in the type of ``momenta``, a number as it is; raises InputError for other shapes."""
+    if not isinstance(x, int | float):
+        x = torch.as_tensor(x).to(momenta)
+        if x.shape not in ((), momenta.shape[:1]):
+            raise InputError(f"{name}: shape {tuple(x.shape)}; () or ({len(momenta)},) is needed")
+    return x
+
+
+def _masses(process, momenta, parameters):
+    """Return the nominal masses ``(B, n)``."""
+    named = {"t": parameters.m_t, "b": parameters.m_b, "h": parameters.m_h}
+    masses = (named.get(name.rstrip("~"), 0.0) for name in PROCESSES[process].particles)
+    return torch.stack([momenta.new_ones(len(momenta)) * m for m in masses], 1)
+
+
+def _check_numbers(numbers, least):
+    for name, x in numbers.items():
+        x = torch.as_tensor(x)
+        if not (x.isfinite() & (x >= least)).all():
+            raise InputError(f"{name}: a finite number{' that is not negative' if least == 0 else ''} is needed")
+
+
+@torch.no_grad()
+def _check_momenta(process, momenta, parameters):
+    """Raise InputError unless momenta are finite, balanced and on shell."""
+    refuse(~momenta.isfinite(), "momenta", "is not finite")
+    refuse(momenta[..., 0] <= 0, "momenta", "has an energy that is not positive")
+    total, energy = momenta[:, :2].sum(1), momenta[..., 0].sum(1) / 2
+    rest = (momenta[:, 2:].sum(1) - total).abs().amax(1)
+    refuse(rest > BALANCE * energy, "momenta", f"does not balance: in − out exceeds {BALANCE:g} of the energy")
+    shift = kinematics.mass_squared(momenta) - _masses(process, momenta, parameters) ** 2
+    off = (shift.abs() > SHELL * kinematics.mass_squared(total)[:, None]).nonzero()
+    if len(off):
+        event, particle = off[0].tolist()
+        name = f"particle {particle} ({PROCESSES[process].particles[particle]})"
+        advice = "change the parameters or project with on_shell"
+        raise InputError(f"momenta: event {event} has {name} off its mass shell by over {SHELL:g} ŝ: {advice}")
