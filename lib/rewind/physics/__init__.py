@@ -1,1 +1,1 @@
-"""Constants, constraints and matrix elements: pure functions of momenta."""
+"""Constants, constraints, parton densities and matrix elements: pure functions of momenta."""
