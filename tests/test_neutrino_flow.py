@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from rewind.errors import InputError
-from rewind.neutrino import dataset, estimates, jets, pairing, training
+from rewind.neutrino import dataset, estimates, jets, mass_flow, pairing, training
 from rewind.neutrino.charts import CHARTS
+from rewind.neutrino.circles import mass_coordinates, masses
 from rewind.neutrino.flow import neutrino_flow
 from rewind.neutrino.inputs import event_tensor, unpack
 from rewind.nn import checkpoints
@@ -25,9 +26,12 @@ def data(request):
 
 @pytest.fixture(scope="module")
 def model(data):
-    """A small flow away from its nearly trivial initial state, in double precision."""
+    return trembling(neutrino_flow(data.n_legs, coordinates=("folded", "masses")[data.n_legs - 1], **SMALL), data)
+
+
+def trembling(model, data):
+    """The small flow away from its nearly trivial initial state, in double precision."""
     torch.manual_seed(3)
-    model = neutrino_flow(data.n_legs, **SMALL)
     model.fit_scales(data.neutrinos.float(), model.read(data))
     with torch.no_grad():
         for values in model.parameters():
@@ -68,8 +72,9 @@ def test_no_coordinate_takes_more_than_a_proton_has(data, name):
     assert neutrinos[:, 2].abs().max() <= 6500 * (1 + 1e-6)
 
 
-def test_density_is_autograds_in_momentum_space(data, model):
+def test_density_is_autograds_in_momentum_space(data):
     """log p = log of the latent's normal density + log |dz/dp|, the whole way from GeV."""
+    model = trembling(neutrino_flow(data.n_legs, coordinates="folded", **SMALL), data)
     event = model.read(data[:4]).double()
 
     def latent(neutrinos, one):
@@ -84,21 +89,71 @@ def test_density_is_autograds_in_momentum_space(data, model):
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
 
 
-def test_density_integrates_to_one(data, model):
-    """Importance sampling with draws of other events' posteriors: heavy-tailed and independent of the density."""
-    torch.manual_seed(5)
-    event = model.read(data[:1]).double()
-    coordinates = model.chart(model.sample(event, 3000)[0].flatten(1), event.expand(3000, -1))[0]
-    normal = torch.distributions.MultivariateNormal(coordinates.mean(0), torch.cov(coordinates.T) * 1.4**2)
-    proposed = normal.sample((60_000,))
-    many = event.expand(len(proposed), -1)
-    neutrinos = model.chart.inverse(proposed, many)
+def integral(model, event, neutrinos, log_proposal):
+    """The integral of a density and its error by importance sampling, ``neutrinos`` ``(n, L, 3)`` being proposals."""
     with torch.no_grad():
-        log_weight = model.log_prob(neutrinos, many) - normal.log_prob(proposed) - model.chart(neutrinos, many)[1]
-    weight = log_weight.exp()
-    error = weight.std() / len(weight) ** 0.5
+        weight = (model.log_prob(neutrinos[None], event)[0] - log_proposal).exp()
+    return weight.mean(), weight.std() / len(weight) ** 0.5
+
+
+def wide_normal(values, factor=1.4):
+    return torch.distributions.MultivariateNormal(values.mean(0), torch.cov(values.T) * factor**2)
+
+
+def test_density_integrates_to_one_in_a_chart(data):
+    """Proposals are normal in the chart's coordinates."""
+    model, chart = trembling(neutrino_flow(data.n_legs, coordinates="folded", **SMALL), data), CHARTS["folded"]
+    torch.manual_seed(5)
+    event, chart = model.read(data[:1]).double(), chart(data.n_legs)
+    normal = wide_normal(chart(model.sample(event, 3000)[0].flatten(1), event.expand(3000, -1))[0])
+    proposed = normal.sample((60_000,))
+    neutrinos = chart.inverse(proposed, event.expand(len(proposed), -1))
+    log_proposal = normal.log_prob(proposed) + chart(neutrinos, event.expand(len(proposed), -1))[1]
+    total, error = integral(model, event, neutrinos.unflatten(1, (-1, 3)), log_proposal)
     assert error < 0.05
-    assert abs(weight.mean() - 1) < 4 * error
+    assert abs(total - 1) < 4 * error
+
+
+def test_density_integrates_to_one_in_masses_and_angles(data, model):
+    """Proposals are normal in the masses, and near some draw in the angles; masses beyond all floats weigh nothing."""
+    if data.n_legs == 1:
+        pytest.skip("two legs only")
+    torch.manual_seed(5)
+    known = data[data.matched][:1]
+    event = model.read(known, pairing.truth(known)).double()
+    frame, circles = unpack(event, 2).frame, mass_flow.pairings(event).circles
+
+    def swap(p):
+        """Between (n, 2, 3) of the laboratory and of the canonical frame, by leg."""
+        return p.movedim(1, 0)[None]
+
+    inside = frame.by_leg(frame.enter(swap(model.sample(event, 2000)[0])))[0].movedim(0, 1)
+    m_w_squared, excess, drawn, _ = circles.enter(inside)
+    normal = wide_normal(torch.cat(mass_coordinates(circles, m_w_squared, excess)[:2], 1), 1.3)
+    z, near = normal.sample((8_000,)), torch.distributions.VonMises(drawn[:400], torch.tensor(4.0).double())
+    z = z[(z.abs() < 7).all(1)]
+    angle = near.sample((20,)).flatten(0, 1)[torch.randperm(8_000)][: len(z)]
+    log_near = near.log_prob(angle[:, None]).sum(2).logsumexp(1) - math.log(400)
+    at = torch.stack([angle.cos(), angle.sin(), torch.ones_like(angle)], -1)
+    m_w_squared, excess = masses(circles, z[:, :2], z[:, 2:])
+    inside = (circles.curve(m_w_squared, excess) @ at[..., None])[..., 0]
+    log_det = circles.enter(inside)[3] + mass_coordinates(circles, m_w_squared, excess)[2]
+    neutrinos = frame.leave(frame.by_leg(swap(inside)))[0].movedim(0, 1)
+    log_proposal = normal.log_prob(z) + log_det.sum(1) + log_near
+    total, error = integral(model, event, neutrinos, log_proposal)
+    assert error < 0.1
+    assert abs(total * len(z) / 8_000 - 1) < 4 * error
+
+
+def test_a_mixture_over_pairings(data, model):
+    """Untold events: the probabilities of both pairings sum to one, and the exchange of the jets exchanges them."""
+    if data.n_legs == 1:
+        pytest.skip("two legs only")
+    probability = model.pairing_probability(model.read(data).double())
+    torch.testing.assert_close(probability.sum(1), torch.ones(len(data), dtype=torch.float64))
+    told = model.pairing_probability(model.read(data, pairing.truth(data)).double())
+    assert (told[data.matched] == torch.tensor([1.0, 0.0], dtype=torch.float64)).all()
+    assert torch.equal(told[~data.matched], probability[~data.matched])
 
 
 def test_density_of_draws_is_that_of_each(data, model):

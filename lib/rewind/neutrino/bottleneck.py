@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from rewind.errors import InputError
-from rewind.neutrino.flow import NeutrinoFlow
+from rewind.neutrino.flow import NeutrinoModel
 from rewind.neutrino.pairing import PairingNetwork
 from rewind.nn.training import Optimization, fit
 
@@ -25,12 +25,12 @@ class Trial(NamedTuple):
     residual: Tensor
 
 
-def _self_attention(flow: NeutrinoFlow) -> tuple[torch.nn.Module, torch.nn.Module]:
+def _self_attention(flow: NeutrinoModel) -> tuple[torch.nn.Module, torch.nn.Module]:
     """Return the parts of a flow's encoder that a pairing network has too: features, and layers between tokens."""
     return flow.encoder.features, flow.encoder.encoder.encoder
 
 
-def borrow_encoder(flow: NeutrinoFlow, teacher: PairingNetwork) -> NeutrinoFlow:
+def borrow_encoder(flow: NeutrinoModel, teacher: PairingNetwork) -> NeutrinoModel:
     """Give ``flow`` the features and the self-attention of a trained ``teacher``; what reads them stays as it is.
 
     Raises InputError where the two differ in width, layers or number of leptons.
@@ -43,7 +43,7 @@ def borrow_encoder(flow: NeutrinoFlow, teacher: PairingNetwork) -> NeutrinoFlow:
     return flow
 
 
-def freeze_encoder(flow: NeutrinoFlow) -> NeutrinoFlow:
+def freeze_encoder(flow: NeutrinoModel) -> NeutrinoModel:
     """Keep training from changing the features and the self-attention of ``flow``; the rest learns on."""
     for part in _self_attention(flow):
         part.requires_grad_(False)
@@ -51,7 +51,7 @@ def freeze_encoder(flow: NeutrinoFlow) -> NeutrinoFlow:
 
 
 def trial(
-    flow: NeutrinoFlow,
+    flow: NeutrinoModel,
     train: tuple[Tensor, Tensor],
     validation: tuple[Tensor, Tensor],
     unseen: tuple[Tensor, Tensor],

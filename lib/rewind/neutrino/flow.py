@@ -12,10 +12,11 @@ from rewind.neutrino.charts import CHARTS
 from rewind.neutrino.dataset import Dataset
 from rewind.neutrino.inputs import SolutionFeatures, TokenFeatures, event_tensor
 from rewind.neutrino.jets import JetScale
+from rewind.neutrino.mass_flow import MassFlow
 from rewind.nn.flows import ConditionalFlow, spline_flow
 from rewind.nn.transformer import SetEncoder
 
-__all__ = ["EventEncoder", "NeutrinoFlow", "neutrino_flow"]
+__all__ = ["EventEncoder", "NeutrinoFlow", "NeutrinoModel", "neutrino_flow"]
 
 _EVENTS_AT_ONCE = 2_000
 
@@ -79,28 +80,40 @@ class NeutrinoFlow(ConditionalFlow):
         return torch.cat(parts).reshape(len(event), n, self.n_legs, 3)
 
 
+NeutrinoModel = NeutrinoFlow | MassFlow
+
+
 def neutrino_flow(
     n_legs: int,
     *,
-    coordinates: str = "folded",
-    solutions: bool = True,
+    coordinates: str | None = None,
+    solutions: bool | None = None,
     width: int = 96,
     encoder_layers: int = 2,
     flow_layers: int = 2,
     bins: int = 12,
     hidden: int = 128,
     jet_scale: Sequence[float] = (1.0, 0.0, 0.0, 0.1, 5.0),
-) -> NeutrinoFlow:
+) -> NeutrinoModel:
     """Build an untrained model for ``n_legs`` neutrinos.
 
-    ``coordinates`` names one of the charts; with ``solutions`` the network is told the analytic ones; ``jet_scale``
-    holds the five numbers of :class:`~rewind.neutrino.jets.JetScale`. Raises InputError for an unknown chart.
+    ``coordinates`` names one of the charts, or, for two neutrinos, "masses": those of
+    :class:`~rewind.neutrino.mass_flow.MassFlow`. With ``solutions`` the network is told the analytic ones. Left out,
+    both are what won in chapters 4 and 5: folded with solutions for one neutrino, masses without for two.
+    ``jet_scale`` holds the five numbers of :class:`~rewind.neutrino.jets.JetScale`. Raises InputError for other
+    numbers of leptons and other coordinates.
     """
     if n_legs not in (1, 2):
         raise InputError(f"n_legs = {n_legs}: the model is for 1 or 2 leptons")
-    if coordinates not in CHARTS:
-        raise InputError(f"coordinates '{coordinates}': choose one of {', '.join(CHARTS)}")
-    splines = spline_flow(3 * n_legs, width, layers=flow_layers, bins=bins, hidden=hidden)
-    encoder = EventEncoder(n_legs, width=width, layers=encoder_layers, solutions=solutions)
+    known = [*CHARTS, "masses"][: None if n_legs == 2 else -1]
+    coordinates = coordinates or "folded"
+    if coordinates not in known:
+        raise InputError(f"coordinates '{coordinates}': choose one of {', '.join(known)}")
+    in_masses = coordinates == "masses"
+    told = not in_masses if solutions is None else solutions
     scale = JetScale(*jet_scale)
+    encoder = EventEncoder(n_legs, width=width, layers=encoder_layers, solutions=told)
+    if in_masses:
+        return MassFlow(encoder, width, jet_scale=scale, layers=flow_layers, bins=bins, hidden=hidden)
+    splines = spline_flow(3 * n_legs, width, layers=flow_layers, bins=bins, hidden=hidden)
     return NeutrinoFlow(n_legs, splines, width, jet_scale=scale, encoder=encoder, chart=CHARTS[coordinates](n_legs))

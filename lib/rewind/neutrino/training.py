@@ -9,7 +9,7 @@ from torch import Tensor
 
 from rewind.neutrino import jets, pairing
 from rewind.neutrino.dataset import Dataset
-from rewind.neutrino.flow import NeutrinoFlow, neutrino_flow
+from rewind.neutrino.flow import NeutrinoModel, neutrino_flow
 from rewind.neutrino.pairing import PairingNetwork, pairing_network
 from rewind.nn import checkpoints
 from rewind.nn.training import Optimization, fit
@@ -17,7 +17,7 @@ from rewind.nn.training import Optimization, fit
 __all__ = ["flow_tensors", "load_flow", "load_pairing", "train_flow", "train_pairing"]
 
 
-def flow_tensors(model: NeutrinoFlow, data: Dataset) -> tuple[Tensor, Tensor]:
+def flow_tensors(model: NeutrinoModel, data: Dataset) -> tuple[Tensor, Tensor]:
     """Return neutrinos and events: each event once without a pairing and, if matched, once more with the true one.
 
     So one model answers both questions. Raises InputError where truth is missing.
@@ -48,7 +48,7 @@ def train_flow(
     seed: int = 0,
     device: str = "auto",
     run_dir: str | Path | None = None,
-) -> tuple[NeutrinoFlow, dict]:
+) -> tuple[NeutrinoModel, dict]:
     """Return a flow trained on ``train`` and its record; keep the weights of the lowest ``validation`` loss.
 
     ``size`` holds options of :func:`~rewind.neutrino.flow.neutrino_flow`; the jet scale is fitted to ``train``. With
@@ -81,7 +81,7 @@ def train_flow(
     return model, record
 
 
-def load_flow(path: str | Path, n_legs: int) -> NeutrinoFlow:
+def load_flow(path: str | Path, n_legs: int) -> NeutrinoModel:
     """Return a trained flow for ``n_legs`` neutrinos; raises InputError as :func:`rewind.nn.checkpoints.load` does."""
     return checkpoints.load(path, neutrino_flow, n_legs=n_legs)
 

@@ -1,0 +1,120 @@
+"""The W and top masses as coordinates of a neutrino: what its lepton and b jet leave open is an angle on a circle.
+
+Seen along its lepton, a neutrino has k = E − p_∥ and a transverse momentum q. With the lepton's energy E_ℓ and the
+jet's b₋ = E_b − b_∥ and b_⊥, lepton and neutrino massless,
+
+    m_W² = 2 E_ℓ k,    m_t² = m²(bℓ) + m_W² + k m_b²/b₋ + (b₋/k) |q − k b_⊥/b₋|².
+
+At fixed m_W the curves of constant m_t are circles about k b_⊥/b₋. So m_W², m_t² and an angle are coordinates of all
+neutrino momenta, and d³p/E = dm_W² dm_t² dt/(4 E_ℓ b₋). In the laboratory the circles are the ellipses of 1305.1878.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+from rewind.nn.preprocessing import positive_part
+from rewind.physics.constants import M_TOP, M_W
+
+__all__ = ["Circles", "mass_coordinates", "masses"]
+
+_TINY = 1e-6
+_W_SCALE, _TOP_SCALE, _SOFTNESS = 0.06, 0.15 * M_TOP**2, 0.05 * M_TOP**2
+
+
+@dataclass(frozen=True)
+class Circles:
+    """Hold what the circles of leptons and their jets depend on; any batch shape, GeV.
+
+    ``axes`` ``(..., 3, 3)`` are unit vectors: along the jet's momentum across the lepton, across both, and along the
+    lepton, of energy ``lepton_energy``. ``b_minus``, ``b_across`` and ``b_mass_squared`` are the jet's, and
+    ``visible_mass_squared`` is m²(bℓ).
+    """
+
+    axes: Tensor
+    lepton_energy: Tensor
+    b_minus: Tensor
+    b_across: Tensor
+    b_mass_squared: Tensor
+    visible_mass_squared: Tensor
+
+    @classmethod
+    def of(cls, lepton: Tensor, bottom: Tensor) -> Circles:
+        """Return the circles of leptons, taken as massless, and b jets ``(..., 4)``, (E, px, py, pz)."""
+        energy = lepton[..., 1:].norm(dim=-1)
+        along = lepton[..., 1:] / energy[..., None]
+        parallel = (bottom[..., 1:] * along).sum(-1)
+        across = bottom[..., 1:] - parallel[..., None] * along
+        size = across.norm(dim=-1).clip(_TINY)
+        mass_squared = (bottom[..., 0] ** 2 - parallel**2 - size**2).clip(0.0)
+        minus = torch.where(
+            parallel > 0, (mass_squared + size**2) / (bottom[..., 0] + parallel.abs()), bottom[..., 0] - parallel
+        ).clip(_TINY)
+        first = across / size[..., None]
+        axes = torch.stack([first, torch.linalg.cross(along, first), along], -2)
+        return cls(axes, energy, minus, size, mass_squared, mass_squared + 2 * energy * minus)
+
+    def __getitem__(self, index) -> Circles:
+        return Circles(*(getattr(self, field.name)[index] for field in fields(self)))
+
+    def float(self) -> Circles:
+        """Return the same in single precision."""
+        return Circles(*(getattr(self, field.name).float() for field in fields(self)))
+
+    def least_m_top_squared(self, m_w_squared: Tensor) -> Tensor:
+        """Return the least m_t² at given m_W²: there the circle is a point."""
+        k = m_w_squared / (2 * self.lepton_energy)
+        return self.visible_mass_squared + m_w_squared + k * self.b_mass_squared / self.b_minus
+
+    def enter(self, neutrino: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return m_W², m_t² above its least, angle and log-Jacobian ``(...)`` of neutrino momenta ``(..., 3)``."""
+        x, y, parallel = (self.axes @ neutrino[..., None])[..., 0].unbind(-1)
+        energy = neutrino.norm(dim=-1)
+        k = torch.where(parallel > 0, (x**2 + y**2) / (energy + parallel.abs()), energy - parallel).clip(1e-12)
+        x = x - k * self.b_across / self.b_minus
+        log_det = (4 * self.lepton_energy * self.b_minus / energy).log()
+        return 2 * self.lepton_energy * k, (x**2 + y**2) * self.b_minus / k, torch.atan2(y, x), log_det
+
+    def curve(self, m_w_squared: Tensor, excess: Tensor) -> Tensor:
+        """Return U, V and C, the columns of ``(..., 3, 3)``: momenta U cos t + V sin t + C have m_W² and, above its
+        least, the m_t² asked for.
+        """
+        k = m_w_squared / (2 * self.lepton_energy)
+        radius, centre = (excess * k / self.b_minus).sqrt(), k * self.b_across / self.b_minus
+        zero = torch.zeros_like(k)
+        rows = [
+            torch.stack([radius, zero, centre], -1),
+            torch.stack([zero, radius, zero], -1),
+            torch.stack([radius * centre / k, zero, (radius**2 + centre**2) / (2 * k) - k / 2], -1),
+        ]
+        return self.axes.mT @ torch.stack(rows, -2)
+
+
+def mass_coordinates(circles: Circles, m_w_squared: Tensor, excess: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return coordinates of both masses on the real line ``(...)``, and the log-Jacobian by (m_W², m_t²).
+
+    Nominal masses lie at 0. The W boson's is asinh(ln(m_W²/M_W²)/0.06); the top's is asinh(u/(0.15 M_t²)) with
+    u = m_t² − M_t², smoothly bent so that the least m_t² lies at −∞.
+    """
+    excess = excess.clip(1e-9)
+    ratio = (m_w_squared / M_W**2).log() / _W_SCALE
+    bent = (excess - _SOFTNESS**2 / excess - _nominal(circles, m_w_squared)) / _TOP_SCALE
+    log_det = (
+        (1 + (_SOFTNESS / excess) ** 2).log()
+        - (m_w_squared * (_W_SCALE * _TOP_SCALE)).log()
+        - 0.5 * ((1 + ratio**2) * (1 + bent**2)).log()
+    )
+    return torch.asinh(ratio), torch.asinh(bent), log_det
+
+
+def masses(circles: Circles, w: Tensor, top: Tensor) -> tuple[Tensor, Tensor]:
+    """Return m_W² and m_t² above its least for the coordinates of :func:`mass_coordinates`."""
+    m_w_squared = M_W**2 * (_W_SCALE * w.sinh()).exp()
+    return m_w_squared, positive_part(_TOP_SCALE * top.sinh() + _nominal(circles, m_w_squared), _SOFTNESS)
+
+
+def _nominal(circles: Circles, m_w_squared: Tensor) -> Tensor:
+    return M_TOP**2 - circles.least_m_top_squared(m_w_squared)
