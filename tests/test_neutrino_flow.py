@@ -121,7 +121,7 @@ def test_density_integrates_to_one_in_masses_and_angles(data, model):
     torch.manual_seed(5)
     known = data[data.matched][:1]
     event = model.read(known, pairing.truth(known)).double()
-    frame, circles = unpack(event, 2).frame, mass_flow.pairings(event).circles
+    frame, circles = unpack(event, 2).frame, mass_flow.hypotheses(event).circles
 
     def swap(p):
         """Between (n, 2, 3) of the laboratory and of the canonical frame, by leg."""

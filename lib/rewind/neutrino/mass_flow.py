@@ -24,7 +24,7 @@ from rewind.nn.preprocessing import Standardize
 from rewind.nn.training import Trainable
 from rewind.physics.constants import M_TOP, M_W
 
-__all__ = ["MassFlow", "Pairings", "pairings"]
+__all__ = ["Hypotheses", "MassFlow", "hypotheses"]
 
 _SIGMA, _WIDE_SIGMA = 15.0, 20.0  # of p_T^miss, GeV; the second where an angle's grid is coarse
 _FREEDOM = 6.0  # degrees of freedom of p_T^miss' distribution: its tails
@@ -36,8 +36,8 @@ _EVENTS_AT_ONCE, _ROWS_AT_ONCE = 2_000, 4_096
 
 
 @dataclass(frozen=True)
-class Pairings:
-    """Hold the R pairings of events that count: the event's number, the pairing's (0 or 1), and what it implies.
+class Hypotheses:
+    """Hold the R pairings of events that may be: the event's number, the pairing's (0 or 1), and what it implies.
 
     ``visible`` ``(R, 4)`` is the sum of leptons and chosen jets, ``features`` ``(R, F)`` what a network reads.
     """
@@ -49,11 +49,11 @@ class Pairings:
     met: Tensor
     features: Tensor
 
-    def __getitem__(self, index) -> Pairings:
-        return Pairings(*(value[index] for value in vars(self).values()))
+    def __getitem__(self, index) -> Hypotheses:
+        return Hypotheses(*(value[index] for value in vars(self).values()))
 
 
-def pairings(event: Tensor) -> Pairings:
+def hypotheses(event: Tensor) -> Hypotheses:
     """Return one pairing of each event tensor if it is told, else both orders of the two hardest tagged jets."""
     parts = unpack(event, 2)
     told = parts.jets[..., 6:8].sum((1, 2)) > 0
@@ -75,7 +75,7 @@ def pairings(event: Tensor) -> Pairings:
         (1 + circles.b_mass_squared).log() / 2 - 2.5,
     ]
     features = torch.stack(columns, -1).flatten(1).to(event)
-    return Pairings(number, which, circles, (leptons + bottoms).sum(1).to(event), met, features)
+    return Hypotheses(number, which, circles, (leptons + bottoms).sum(1).to(event), met, features)
 
 
 _N_FEATURES = 2 * 8
@@ -96,7 +96,7 @@ def _squared_sums(first: Tensor, second: Tensor) -> Tensor:
     return (squares + 2 * first.mT @ second).clip(0.0)
 
 
-def _log_m_tt(first: Tensor, second: Tensor, rows: Pairings) -> Tensor:
+def _log_m_tt(first: Tensor, second: Tensor, rows: Hypotheses) -> Tensor:
     """Return ln(m_tt/400 GeV) ``(R, n, m)`` with neutrinos at ``(R, 3, n)`` and ``(R, 3, m)``."""
     metric = first.new_tensor([1.0, -1.0, -1.0, -1.0])
     one, two = (torch.cat([p.norm(dim=1, keepdim=True), p], 1) for p in (first, second))
@@ -139,12 +139,12 @@ class MassFlow(Trainable):
         told = unpack(event, 2).jets[..., 6:8].sum((1, 2)) > 0
         if told.sum() > 1:
             target, event = target[told], event[told]
-        rows = pairings(event)
+        rows = hypotheses(event)
         self.feature_scale.fit(rows.features)
         self.mass_scale.fit(self._enter(target[:, None], event, rows)[0][:, :4])
         return self
 
-    def _enter(self, target: Tensor, event: Tensor, rows: Pairings) -> tuple[Tensor, Tensor]:
+    def _enter(self, target: Tensor, event: Tensor, rows: Hypotheses) -> tuple[Tensor, Tensor]:
         """Return coordinates ``(R m, 6)`` and log-Jacobian of m pairs ``(n, m, 2, 3)`` an event under each pairing."""
         frame = unpack(event, 2).frame
         inside = frame.by_leg(frame.enter(target.movedim(2, 1))).movedim(1, 2)[rows.event].flatten(0, 1).double()
@@ -155,7 +155,7 @@ class MassFlow(Trainable):
         w, top, change = mass_coordinates(circles, m_w_squared, excess)
         return torch.cat([w, top, angle], 1), (log_det + change).sum(1).to(event)
 
-    def _fits(self, rows: Pairings) -> Tensor:
+    def _fits(self, rows: Hypotheses) -> Tensor:
         """Return how well pairs of top masses fit p_T^miss, ``(R, _MASSES, _MASSES)``, both W bosons on shell.
 
         For each point of the first curve the distance to the second one is that of first order.
@@ -184,7 +184,7 @@ class MassFlow(Trainable):
         fits = (_log_student(distance**2) - rare[..., None]).unflatten(1, (_MASSES, _COARSE)).logsumexp(2)
         return (fits - 0.5 * det.abs().log()[:, None]).to(rows.met)
 
-    def _known(self, event: Tensor, rows: Pairings) -> tuple[Tensor, Tensor]:
+    def _known(self, event: Tensor, rows: Hypotheses) -> tuple[Tensor, Tensor]:
         """Return what is known of each pairing before any coordinate ``(R, K)``, and how well masses fit."""
         with torch.no_grad():
             fits = torch.cat([self._fits(part) for part in _split(rows, _ROWS_AT_ONCE // 8)])
@@ -206,12 +206,12 @@ class MassFlow(Trainable):
         log_values = log_values - log_values.logsumexp(1, keepdim=True)
         return PiecewiseDensity(log_values), _compressed(log_values)
 
-    def _curves(self, rows: Pairings, z: Tensor) -> Tensor:
+    def _curves(self, rows: Hypotheses, z: Tensor) -> Tensor:
         """Return the neutrinos' curves ``(R, 2, 3, 3)`` for standardised masses ``z``."""
         coordinates = self.mass_scale.inverse(z).double()
         return rows.circles.curve(*masses(rows.circles, coordinates[:, :2], coordinates[:, 2:]))
 
-    def _recoil(self, known: Tensor, z: Tensor, curves: Tensor, rows: Pairings) -> tuple[Tensor, Tensor, Tensor]:
+    def _recoil(self, known: Tensor, z: Tensor, curves: Tensor, rows: Hypotheses) -> tuple[Tensor, Tensor, Tensor]:
         """Return the curves' transverse parts in units of the resolution of p_T^miss, what the sum of centres misses
         of its expectation, and the power by which the density falls with m_tt: all learnt, depending on the masses.
         """
@@ -224,7 +224,7 @@ class MassFlow(Trainable):
         return whiten[:, None] @ across[..., :2], (whiten @ centre[..., None])[..., 0], _FALL + fall
 
     @staticmethod
-    def _first_guide(recoil: tuple[Tensor, Tensor, Tensor], curves: Tensor, rows: Pairings) -> PiecewiseDensity:
+    def _first_guide(recoil: tuple[Tensor, Tensor, Tensor], curves: Tensor, rows: Hypotheses) -> PiecewiseDensity:
         """Return the guess for the first angle, the second one integrated out."""
         arms, centre, fall = recoil
         first, second = (unit_circle(n, centre) for n in (_FIRST, _SECOND))
@@ -234,7 +234,7 @@ class MassFlow(Trainable):
 
     @staticmethod
     def _second_guide(
-        recoil: tuple[Tensor, Tensor, Tensor], curves: Tensor, rows: Pairings, at: Tensor
+        recoil: tuple[Tensor, Tensor, Tensor], curves: Tensor, rows: Hypotheses, at: Tensor
     ) -> PiecewiseDensity:
         """Return the guess for the second angle, the first one's direction ``at`` ``(R, 3)`` given."""
         arms, centre, fall = recoil
@@ -245,7 +245,7 @@ class MassFlow(Trainable):
         return PiecewiseDensity.on_circle(_log_student(missing) - fall * log_mass)
 
     @staticmethod
-    def _shown(first: Tensor, curves: Tensor, rows: Pairings) -> Tensor:
+    def _shown(first: Tensor, curves: Tensor, rows: Hypotheses) -> Tensor:
         """Return features of an angle's choices: fits to p_T^miss and ln m_tt, for points ``first`` ``(R, 3, n)``."""
         second = curves[:, 1] @ unit_circle(_SHOWN, first)
         missing = _squared_sums(first[:, :2] - rows.met[..., None], second[:, :2])
@@ -255,7 +255,7 @@ class MassFlow(Trainable):
             return torch.cat([_compressed(fits[:, 0]), log_mass[:, 0]], 1)
         return torch.cat([_compressed(fits.logsumexp(2)), (fits.softmax(2) * log_mass).sum(2)], 1)
 
-    def _density(self, coordinates: Tensor, known: Tensor, fits: Tensor, rows: Pairings) -> Tensor:
+    def _density(self, coordinates: Tensor, known: Tensor, fits: Tensor, rows: Hypotheses) -> Tensor:
         """Return log p(coordinates | pairing) ``(R,)``."""
         z = self.mass_scale(coordinates[:, :4].to(known))
         log_p = self.bosons.log_prob(z[:, :2], context=known) + self.mass_scale.log_det()
@@ -281,7 +281,7 @@ class MassFlow(Trainable):
         return found if target.ndim == 4 else found[:, 0]
 
     def _log_prob(self, sets: Tensor, event: Tensor) -> Tensor:
-        rows, m = pairings(event), sets.shape[1]
+        rows, m = hypotheses(event), sets.shape[1]
         known, fits = self._known(event, rows)
         coordinates, log_det = self._enter(sets, event, rows)
         many = torch.arange(len(rows.event), device=event.device).repeat_interleave(m)
@@ -290,12 +290,12 @@ class MassFlow(Trainable):
         prior = self._log_prior(known, rows, len(event))
         return (prior[..., None] + _by_pairing(found.unflatten(0, (-1, m)), rows, len(event))).logsumexp(1)
 
-    def _log_prior(self, known: Tensor, rows: Pairings, n: int) -> Tensor:
+    def _log_prior(self, known: Tensor, rows: Hypotheses, n: int) -> Tensor:
         return _by_pairing(self.choice(known), rows, n)[..., 0].log_softmax(1)
 
     def pairing_probability(self, event: Tensor) -> Tensor:
         """Return P(pairing | event) ``(n, 2)``: as the two hardest tagged jets stand for (t, t̄), and exchanged."""
-        rows = pairings(event)
+        rows = hypotheses(event)
         return self._log_prior(self._known(event, rows)[0], rows, len(event)).exp()
 
     def loss(self, batch) -> Tensor:
@@ -308,7 +308,7 @@ class MassFlow(Trainable):
         return torch.cat([self._sample(part, n) for part in event.split(_EVENTS_AT_ONCE)])
 
     def _sample(self, event: Tensor, n: int) -> Tensor:
-        rows = pairings(event)
+        rows = hypotheses(event)
         known, fits = self._known(event, rows)
         prior = self._log_prior(known, rows, len(event)).exp()
         place = _by_pairing(torch.arange(len(rows.event), device=event.device)[:, None], rows, len(event), fill=0)
@@ -319,7 +319,7 @@ class MassFlow(Trainable):
         frame = unpack(event, 2).frame
         return frame.leave(frame.by_leg(inside.movedim(2, 1))).movedim(1, 2)
 
-    def _draw(self, known: Tensor, fits: Tensor, rows: Pairings) -> Tensor:
+    def _draw(self, known: Tensor, fits: Tensor, rows: Hypotheses) -> Tensor:
         """Return one draw ``(R, 2, 3)`` for each row, in the canonical frame."""
         z = self.bosons.sample(len(known), context=known)[0]
         for flow in self.tops:
@@ -339,11 +339,11 @@ class MassFlow(Trainable):
         return torch.stack([point[..., 0], (curves[:, 1] @ _direction(other)[..., None])[..., 0]], 1)
 
 
-def _split(rows: Pairings, n: int) -> list[Pairings]:
+def _split(rows: Hypotheses, n: int) -> list[Hypotheses]:
     return [rows[i : i + n] for i in range(0, max(len(rows.event), 1), n)]
 
 
-def _by_pairing(values: Tensor, rows: Pairings, n: int, fill: float = -math.inf) -> Tensor:
+def _by_pairing(values: Tensor, rows: Hypotheses, n: int, fill: float = -math.inf) -> Tensor:
     """Return ``(n, 2, m)`` from ``values`` ``(R, m)`` of the rows, ``fill`` where a pairing does not count."""
     table = values.new_full((n, 2, values.shape[1]), fill)
     return table.index_put((rows.event, rows.which), values)
