@@ -145,6 +145,19 @@ def test_density_integrates_to_one_in_masses_and_angles(data, model):
     assert abs(total * len(z) / 8_000 - 1) < 4 * error
 
 
+def test_no_draw_takes_more_than_a_beam_has(data, model, monkeypatch):
+    """Nor does redrawing change which event a draw belongs to."""
+    if data.n_legs == 1:
+        pytest.skip("two legs only")
+    event = model.read(data[:50]).double()
+    torch.manual_seed(1)
+    assert model.sample(event, 40).norm(dim=-1).max() <= 6500
+    monkeypatch.setattr(mass_flow, "SQRT_S", 400.0)
+    drawn = model.sample(event, 40)
+    assert drawn.norm(dim=-1).max() <= 200
+    assert torch.isfinite(model.log_prob(drawn, event)).all()
+
+
 def test_a_mixture_over_pairings(data, model):
     """Untold events: the probabilities of both pairings sum to one, and the exchange of the jets exchanges them."""
     if data.n_legs == 1:
@@ -154,6 +167,14 @@ def test_a_mixture_over_pairings(data, model):
     told = model.pairing_probability(model.read(data, pairing.truth(data)).double())
     assert (told[data.matched] == torch.tensor([1.0, 0.0], dtype=torch.float64)).all()
     assert torch.equal(told[~data.matched], probability[~data.matched])
+
+
+def test_solutions_that_no_network_reads_need_not_be_solved(data):
+    told, untold = event_tensor(data), event_tensor(data, solutions=False)
+    parts, without = (unpack(event, data.n_legs) for event in (told, untold))
+    assert torch.equal(parts.solutions[..., -data.n_legs :], without.solutions[..., -data.n_legs :])
+    assert (without.solutions[..., : -data.n_legs] == 0).all()
+    torch.testing.assert_close(parts.jets, without.jets)
 
 
 def test_density_of_draws_is_that_of_each(data, model):

@@ -106,7 +106,7 @@ def neutrino_flow(
     if n_legs not in (1, 2):
         raise InputError(f"n_legs = {n_legs}: the model is for 1 or 2 leptons")
     known = [*CHARTS, "masses"][: None if n_legs == 2 else -1]
-    coordinates = coordinates or "folded"
+    coordinates = coordinates or ("masses" if n_legs == 2 else "folded")
     if coordinates not in known:
         raise InputError(f"coordinates '{coordinates}': choose one of {', '.join(known)}")
     in_masses = coordinates == "masses"

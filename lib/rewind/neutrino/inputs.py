@@ -108,9 +108,15 @@ def _single_solutions(data: Dataset, pairing: Tensor, counts: Tensor):
     return neutrinos, different & counts[:, None], excess[:, None].expand(-1, 2)
 
 
-def _solutions(data: Dataset, pairing: Tensor, frame: Frame) -> Tensor:
+def _unsolved(data: Dataset, pairing: Tensor, counts: Tensor):
+    n = _N_SOLUTIONS[data.n_legs] // 2
+    none = data.met.new_zeros(len(data), n)
+    return data.met.new_zeros(len(data), n, data.n_legs, 3), none > 0, none
+
+
+def _solutions(data: Dataset, pairing: Tensor, frame: Frame, told: bool) -> Tensor:
     """Return analytic solutions ``(B, S, 4 L + 2)``: momenta by leg, presence, miss, b jets."""
-    solve = _double_solutions if data.n_legs == 2 else _single_solutions
+    solve = (_double_solutions if data.n_legs == 2 else _single_solutions) if told else _unsolved
     choices, counts = _pairings(data, pairing)
     twice = torch.arange(len(data)).repeat_interleave(2)
     neutrinos, present, distance = solve(data[twice], choices.flatten(0, 1), counts.flatten())
@@ -121,11 +127,12 @@ def _solutions(data: Dataset, pairing: Tensor, frame: Frame) -> Tensor:
     return torch.cat([inside.flatten(3), extra, jets.to(inside)], -1).flatten(1, 2)
 
 
-def event_tensor(data: Dataset, pairing: Tensor | None = None) -> Tensor:
+def event_tensor(data: Dataset, pairing: Tensor | None = None, *, solutions: bool = True) -> Tensor:
     """Return events ``(B, F)`` in the canonical frame, float32, with the frame itself in the first columns.
 
     ``pairing`` ``(B, 2)``, the jets taken for the b of each leg by position, is told to the network; −1 where
-    nothing is known, as it is everywhere if it is None. Raises InputError for events that
+    nothing is known, as it is everywhere if it is None. Without ``solutions`` the analytic ones are not worked out,
+    and none is present. Raises InputError for events that
     :meth:`~rewind.neutrino.dataset.Dataset.check` refuses and for a pairing with jets that are not there.
     """
     data.check()
@@ -140,7 +147,7 @@ def event_tensor(data: Dataset, pairing: Tensor | None = None) -> Tensor:
     same = (pairing >= 0).all(1) & (pairing[:, 0] == pairing[:, 1])
     if same.any():
         raise InputError(f"pairing: event {int(same.nonzero()[0])} takes one jet twice")
-    solutions = _solutions(data, pairing, frame)
+    rows_of_solutions = _solutions(data, pairing, frame, solutions)
     if data.n_legs == 2:
         pairing = frame.by_leg(pairing)
     flags = (torch.arange(MAX_JETS)[:, None] == pairing[:, None]).to(data.met)
@@ -153,7 +160,7 @@ def event_tensor(data: Dataset, pairing: Tensor | None = None) -> Tensor:
     jets = torch.cat([rows(data.jets, data.btag, data.jet_mask), flags], -1)
     met = frame.enter(torch.cat([data.met, torch.zeros_like(data.met[:, :1])], 1))[:, :2]
     columns = (frame.cosine, frame.sine, frame.flip_y, frame.flip_z, frame.exchange)
-    event = [torch.stack(columns, 1), met, leptons.flatten(1), jets.flatten(1), solutions.flatten(1)]
+    event = [torch.stack(columns, 1), met, leptons.flatten(1), jets.flatten(1), rows_of_solutions.flatten(1)]
     return torch.cat(event, 1).float()
 
 

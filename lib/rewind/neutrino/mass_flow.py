@@ -22,7 +22,7 @@ from rewind.nn.flows import spline_flow
 from rewind.nn.guides import PiecewiseDensity, normal_share, unit_circle
 from rewind.nn.preprocessing import Standardize
 from rewind.nn.training import Trainable
-from rewind.physics.constants import M_TOP, M_W
+from rewind.physics.constants import M_TOP, M_W, SQRT_S
 
 __all__ = ["Hypotheses", "MassFlow", "hypotheses"]
 
@@ -32,7 +32,7 @@ _FIRST, _SECOND, _COARSE, _SHOWN = 64, 64, 24, 12  # angles
 _FALL, _LEAST_M_TT = 5.0, 200.0  # the density falls with this power of m_tt, before training
 _RARITY, _TYPICAL_PT = 2.0, 85.0  # how large p_T of both neutrinos become rare, GeV
 _MASSES = 9  # top masses, at equal shares of a standard normal distribution
-_EVENTS_AT_ONCE, _ROWS_AT_ONCE = 2_000, 4_096
+_EVENTS_AT_ONCE, _ROWS_AT_ONCE, _TABLES_AT_ONCE = 2_000, 4_096, 128
 
 
 @dataclass(frozen=True)
@@ -96,13 +96,15 @@ def _squared_sums(first: Tensor, second: Tensor) -> Tensor:
     return (squares + 2 * first.mT @ second).clip(0.0)
 
 
-def _log_m_tt(first: Tensor, second: Tensor, rows: Hypotheses) -> Tensor:
+def _log_m_tt(first: Tensor, second: Tensor, visible: Tensor) -> Tensor:
     """Return ln(m_tt/400 GeV) ``(R, n, m)`` with neutrinos at ``(R, 3, n)`` and ``(R, 3, m)``."""
     metric = first.new_tensor([1.0, -1.0, -1.0, -1.0])
     one, two = (torch.cat([p.norm(dim=1, keepdim=True), p], 1) for p in (first, second))
-    visible = metric * rows.visible
-    squares = 2 * (visible[:, None] @ one).mT + 2 * visible[:, None] @ two + 2 * (metric[:, None] * one).mT @ two
-    return (squares + (visible * rows.visible).sum(1)[:, None, None]).clip(_LEAST_M_TT**2).log() / 2 - 6
+    lowered = metric * visible
+    one, two = (p + visible[..., None] for p in (one, two))
+    constant = (lowered * visible).sum(1)[:, None, None]
+    squares = 2 * ((metric[:, None] * one).mT @ two) - constant
+    return squares.clip(_LEAST_M_TT**2).log() / 2 - 6
 
 
 class MassFlow(Trainable):
@@ -132,7 +134,8 @@ class MassFlow(Trainable):
         Raises InputError for events without two leptons and for what :func:`~rewind.neutrino.inputs.event_tensor`
         refuses.
         """
-        return event_tensor(self.jet_scale.apply(data.require_legs(2)), pairing)
+        data = self.jet_scale.apply(data.require_legs(2))
+        return event_tensor(data, pairing, solutions=self.encoder.solutions is not None)
 
     def fit_scales(self, target: Tensor, event: Tensor) -> MassFlow:
         """Standardise features and masses by training events, those with a told pairing if there are two."""
@@ -226,11 +229,13 @@ class MassFlow(Trainable):
     @staticmethod
     def _first_guide(recoil: tuple[Tensor, Tensor, Tensor], curves: Tensor, rows: Hypotheses) -> PiecewiseDensity:
         """Return the guess for the first angle, the second one integrated out."""
-        arms, centre, fall = recoil
-        first, second = (unit_circle(n, centre) for n in (_FIRST, _SECOND))
-        missing = _squared_sums(arms[:, 0] @ first[:2] + centre[..., None], arms[:, 1] @ second[:2])
-        log_mass = _log_m_tt(curves[:, 0] @ first, curves[:, 1] @ second, rows)
-        return PiecewiseDensity.on_circle((_log_student(missing) - fall[..., None] * log_mass).logsumexp(2))
+        first, second = (unit_circle(n, curves) for n in (_FIRST, _SECOND))
+        log_values = []
+        for (arms, centre, fall), curve, visible in _few(recoil, curves, rows.visible):
+            missing = _squared_sums(arms[:, 0] @ first[:2] + centre[..., None], arms[:, 1] @ second[:2])
+            log_mass = _log_m_tt(curve[:, 0] @ first, curve[:, 1] @ second, visible)
+            log_values.append((_log_student(missing) - fall[..., None] * log_mass).logsumexp(2))
+        return PiecewiseDensity.on_circle(torch.cat(log_values))
 
     @staticmethod
     def _second_guide(
@@ -241,7 +246,7 @@ class MassFlow(Trainable):
         second = unit_circle(_SECOND, centre)
         point = arms[:, 0] @ at[:, :2, None] + centre[..., None]
         missing = (point + arms[:, 1] @ second[:2]).square().sum(1)
-        log_mass = _log_m_tt(curves[:, 0] @ at[..., None], curves[:, 1] @ second, rows)[:, 0]
+        log_mass = _log_m_tt(curves[:, 0] @ at[..., None], curves[:, 1] @ second, rows.visible)[:, 0]
         return PiecewiseDensity.on_circle(_log_student(missing) - fall * log_mass)
 
     @staticmethod
@@ -250,7 +255,7 @@ class MassFlow(Trainable):
         second = curves[:, 1] @ unit_circle(_SHOWN, first)
         missing = _squared_sums(first[:, :2] - rows.met[..., None], second[:, :2])
         fits = _log_student(missing / _WIDE_SIGMA**2)
-        log_mass = _log_m_tt(first, second, rows)
+        log_mass = _log_m_tt(first, second, rows.visible)
         if first.shape[2] == 1:
             return torch.cat([_compressed(fits[:, 0]), log_mass[:, 0]], 1)
         return torch.cat([_compressed(fits.logsumexp(2)), (fits.softmax(2) * log_mass).sum(2)], 1)
@@ -302,10 +307,15 @@ class MassFlow(Trainable):
         """Return the negative mean log-likelihood of (neutrinos, events)."""
         return -self.log_prob(*batch).mean()
 
-    @torch.no_grad()
     def sample(self, event: Tensor, n: int = 1) -> Tensor:
-        """Return ``n`` draws an event, ``(len(event), n, 2, 3)``, from torch's global generator."""
-        return torch.cat([self._sample(part, n) for part in event.split(_EVENTS_AT_ONCE)])
+        """Return ``n`` draws an event, ``(len(event), n, 2, 3)``, from torch's global generator.
+
+        A neutrino with more than a beam's energy is drawn again: a few in a million, for which the density makes no
+        allowance.
+        """
+        with torch.inference_mode():
+            draws = torch.cat([self._sample(part, n) for part in event.split(_EVENTS_AT_ONCE)])
+        return draws.clone()
 
     def _sample(self, event: Tensor, n: int) -> Tensor:
         rows = hypotheses(event)
@@ -314,8 +324,10 @@ class MassFlow(Trainable):
         place = _by_pairing(torch.arange(len(rows.event), device=event.device)[:, None], rows, len(event), fill=0)
         which = torch.multinomial(prior, n, replacement=True) if len(event) else prior[:, :1].long().expand(0, n)
         index = place[..., 0].gather(1, which).flatten()
-        draws = [self._draw(known[part], fits[part], rows[part]) for part in index.split(_ROWS_AT_ONCE)]
-        inside = torch.cat(draws).reshape(len(event), n, 2, 3).to(event)
+        draws = torch.cat([self._draw(known[part], fits[part], rows[part]) for part in index.split(_ROWS_AT_ONCE)])
+        while len(wild := (draws.norm(dim=-1) > SQRT_S / 2).any(1).nonzero()[:, 0]):
+            draws[wild] = self._draw(known[index[wild]], fits[index[wild]], rows[index[wild]])
+        inside = draws.reshape(len(event), n, 2, 3).to(event)
         frame = unpack(event, 2).frame
         return frame.leave(frame.by_leg(inside.movedim(2, 1))).movedim(1, 2)
 
@@ -337,6 +349,12 @@ class MassFlow(Trainable):
         given = torch.cat([known, z, at, self._shown(point.to(known), seen, rows)], 1)
         other = 2 * math.pi * self._second_guide(recoil, seen, rows, at).to_share(_drawn(second, given))
         return torch.stack([point[..., 0], (curves[:, 1] @ _direction(other)[..., None])[..., 0]], 1)
+
+
+def _few(recoil: tuple[Tensor, ...], *values: Tensor):
+    """Give a few rows at a time, so that tables of all pairs of angles stay in the cache."""
+    parts = zip(*(value.split(_TABLES_AT_ONCE) for value in recoil), strict=True)
+    yield from zip(parts, *(value.split(_TABLES_AT_ONCE) for value in values), strict=True)
 
 
 def _split(rows: Hypotheses, n: int) -> list[Hypotheses]:
