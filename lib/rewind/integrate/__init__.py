@@ -1,7 +1,8 @@
 """Integrals over the unit hypercube: one interface over samplers, and estimates that say whether to trust them.
 
-An integrand is a function of points ``(B, dims)`` in [0, 1] that returns ``(B,)``. Any :class:`Sampler` draws points
-with their density; :func:`integrate` does the rest.
+An integrand is a function of points ``(B, dims)`` in [0, 1] that returns ``(B,)``. Any
+:class:`~rewind.integrate.samplers.Sampler` draws points with their density;
+:func:`~rewind.integrate.samplers.integrate` does the rest.
 """
 
 from rewind.integrate.estimates import Integral, largest_weight, pareto_shape, summarize, unweighting_efficiency

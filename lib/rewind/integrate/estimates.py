@@ -91,7 +91,7 @@ def largest_weight(weights: Tensor, events: int | None = None) -> float:
 
 
 def unweighting_efficiency(weights: Tensor, events: int | None = None) -> float:
-    """Return the share of points that rejection against :func:`largest_weight` keeps, ⟨|w|⟩/w_max.
+    """Return the share of points that rejection against :func:`largest_weight` keeps, ⟨``|w|``⟩/w_max.
 
     Weights above w_max count in full, as events of weight above one (2001.10028, sec. III).
     """

@@ -196,13 +196,13 @@ def train(
     explored: float = 0.1,
     draw_context: Callable[[int, torch.Generator], Tensor] | None = None,
 ) -> list[float]:
-    """Train ``sampler`` in place towards |f|/∫|f|; return the variance of the weights, step by step.
+    """Train ``sampler`` in place towards ``|f|``/∫``|f|``; return the variance of the weights, step by step.
 
     Each step evaluates the integrand at a ``batch`` of points, a share ``explored`` of them from ``explore`` (uniform
     by default), so that no peak stays unseen; ``replays`` more steps draw from the last batches. The stages of
     ``losses`` take equal numbers of steps; Adam's rate falls by a cosine to zero. ``draw_context(n, generator)`` gives
     contexts of a conditional flow; the integrand is then called with points and contexts. Raises InputError as
-    :func:`integrate` does, and for an integrand that is zero at all points of the first batch.
+    :func:`~rewind.integrate.samplers.integrate` does, and for an integrand that is zero in all of the first batch.
     """
     explore = Uniform(sampler.dims) if explore is None else explore
     n_explored, steps = round(explored * batch), evaluations // batch * (1 + replays)

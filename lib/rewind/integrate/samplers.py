@@ -91,7 +91,7 @@ class VegasGrid(Sampler):
     """Draw from a product of histograms whose bins hold equal probability (Lepage, J. Comput. Phys. 27 (1978) 192).
 
     ``edges`` ``(dims, bins + 1)`` start equidistant; :meth:`adapt` moves them. ``forward`` maps uniform numbers to
-    points, ``inverse`` back; both return the logarithm of |dx/dy| as well.
+    points, ``inverse`` back; both return the logarithm of ``|dx/dy|`` as well.
     """
 
     def __init__(self, dims: int, bins: int = 32):
@@ -109,13 +109,13 @@ class VegasGrid(Sampler):
         return (y * self.bins).long().clip(0, self.bins - 1)
 
     def forward(self, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Return points at uniform numbers ``y`` ``(B, dims)``, and ln |dx/dy| ``(B,)``."""
+        """Return points at uniform numbers ``y`` ``(B, dims)``, and ln ``|dx/dy|`` ``(B,)``."""
         k = self._which(y)
         low, width = self._bin(k)
         return low + (y * self.bins - k) * width, (width * self.bins).log().sum(1)
 
     def inverse(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return uniform numbers at points ``x`` ``(B, dims)``, and ln |dx/dy| ``(B,)``."""
+        """Return uniform numbers at points ``x`` ``(B, dims)``, and ln ``|dx/dy|`` ``(B,)``."""
         k = (torch.searchsorted(self.edges, x.to(self.edges).T.contiguous(), right=True) - 1).T.clip(0, self.bins - 1)
         low, width = self._bin(k)
         return (k + (x - low) / width) / self.bins, (width * self.bins).log().sum(1)
@@ -221,8 +221,8 @@ class Mixture(Sampler):
 class Mapped(Sampler):
     """See another sampler through a change of variables: a channel.
 
-    ``forward`` maps its points ``(B, dims)`` to those of this one and returns |dx/du| ``(B,)`` as well; ``inverse``
-    goes back with the same |dx/du|.
+    ``forward`` maps its points ``(B, dims)`` to those of this one and returns ``|dx/du|`` ``(B,)`` as well; ``inverse``
+    goes back with the same ``|dx/du|``.
     """
 
     def __init__(self, inner: Sampler, forward: Change, inverse: Change):

@@ -1,7 +1,7 @@
 """The W and top masses as coordinates of a neutrino: what its lepton and b jet leave open is an angle on a circle.
 
 Seen along its lepton, a neutrino has k = E − p_∥ and a transverse momentum q. With the lepton's energy E_ℓ and the
-jet's b₋ = E_b − b_∥ and b_⊥, lepton and neutrino massless,
+jet's b₋ = E_b − b_∥ and b_⊥, lepton and neutrino massless::
 
     m_W² = 2 E_ℓ k,    m_t² = m²(bℓ) + m_W² + k m_b²/b₋ + (b₋/k) |q − k b_⊥/b₋|².
 

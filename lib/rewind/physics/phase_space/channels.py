@@ -15,7 +15,7 @@ class Channel:
     """Change variables from the unit numbers of ``source`` to those of ``reference`` at the same momenta.
 
     Both maps give momenta of the same particles at ``sqrt_s``, a number in GeV. As dΦ = w du on either side,
-    |dr/du| is the ratio of their weights. Raises InputError for maps of different particles.
+    ``|dr/du|`` is the ratio of their weights. Raises InputError for maps of different particles.
     """
 
     def __init__(self, source: DecayTree | RamboOnDiet, reference: RamboOnDiet | DecayTree, sqrt_s: float):
@@ -24,11 +24,11 @@ class Channel:
         self.source, self.reference, self.sqrt_s = source, reference, sqrt_s
 
     def forward(self, u: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the reference's numbers ``(B, 3n − 4)`` at ``u`` of the source, and |dr/du| ``(B,)``."""
+        """Return the reference's numbers ``(B, 3n − 4)`` at ``u`` of the source, and ``|dr/du|`` ``(B,)``."""
         return _between(self.source, self.reference, u, self.sqrt_s)
 
     def inverse(self, r: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the source's numbers at ``r`` of the reference, and the same |dr/du|."""
+        """Return the source's numbers at ``r`` of the reference, and the same ``|dr/du|``."""
         u, jacobian = _between(self.reference, self.source, r, self.sqrt_s)
         return u, 1 / jacobian
 

@@ -16,7 +16,7 @@ __all__ = ["IncomingFractions", "from_lab", "to_lab"]
 class IncomingFractions:
     """Map two unit numbers to x1, x2 with τ = x1 x2 ≥ ``tau_min``: density ∝ τ^−``exponent``, flat in rapidity.
 
-    With y = ½ ln(x1/x2), dx1 dx2 = dτ dy and |y| ≤ ½ ln(1/τ): exponent 0 is flat in τ, 1 flat in ln τ. Raises
+    With y = ½ ln(x1/x2), dx1 dx2 = dτ dy and ``|y|`` ≤ ½ ln(1/τ): exponent 0 is flat in τ, 1 flat in ln τ. Raises
     InputError unless 0 < tau_min < 1.
     """
 
@@ -32,7 +32,7 @@ class IncomingFractions:
         return torch.full_like(like, self.tau_min), torch.ones_like(like)
 
     def forward(self, r: Tensor) -> tuple[Tensor, Tensor]:
-        """Return x1, x2 ``(B, 2)`` and |dx/dr| ``(B,)`` at ``r`` ``(B, 2)``; raises InputError outside [0, 1]."""
+        """Return x1, x2 ``(B, 2)`` and ``|dx/dr|`` ``(B,)`` at ``r`` ``(B, 2)``; raises InputError outside [0, 1]."""
         r = checked_unit(r, self.dims)
         tau, jacobian = self.law.forward(r[:, 0], *self._bounds(r[:, 0]))
         span = -tau.log()
@@ -40,7 +40,7 @@ class IncomingFractions:
         return torch.stack([tau.sqrt() * y.exp(), tau.sqrt() * (-y).exp()], 1).clip(max=1.0), jacobian * span
 
     def inverse(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return r ``(B, 2)`` and |dx/dr| ``(B,)`` at ``x`` ``(B, 2)``.
+        """Return r ``(B, 2)`` and ``|dx/dr|`` ``(B,)`` at ``x`` ``(B, 2)``.
 
         Raises InputError for fractions outside (0, 1] or with a product below tau_min.
         """

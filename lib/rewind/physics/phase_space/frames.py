@@ -25,7 +25,7 @@ _ROUNDING = 1e-6  # of the total energy: single-precision inputs
 
 
 def momentum_at_rest(mass: Tensor, first: Tensor, second: Tensor, excess: Tensor) -> Tensor:
-    """Return |p| of ``mass`` → ``first`` + ``second`` in its rest frame; ``excess`` is mass − first − second."""
+    """Return ``|p|`` of ``mass`` → ``first`` + ``second`` in its rest frame; ``excess`` is mass − first − second."""
     squared = excess * (mass + first + second) * (excess + 2 * first) * (excess + 2 * second)
     return squared.clip(0.0).sqrt() / (2 * mass)
 

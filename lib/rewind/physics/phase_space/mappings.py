@@ -23,7 +23,7 @@ def _share(value: Tensor, start: Tensor, end: Tensor) -> Tensor:
 class BreitWigner:
     """Map a unit number to s with density ∝ 1/((s − m²)² + m²Γ²) between bounds; ``mass`` and ``width`` in GeV.
 
-    Raises InputError unless both are finite and positive: a particle without width is a :class:`Leg`.
+    Raises InputError unless both are finite and positive: a particle without width is a ``Leg``.
     """
 
     mass: float

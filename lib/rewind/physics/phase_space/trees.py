@@ -1,6 +1,6 @@
 """Phase space as a tree of two-body decays whose masses and angles follow the expected propagators.
 
-∫ dΦ_n = ∫ ds_1 ds_2 Φ_2(s; s_1, s_2) Φ(s_1) Φ(s_2), at every branching, with Φ_2 = π |p|/√s ∫ dΩ/4π
+∫ dΦ_n = ∫ ds_1 ds_2 Φ_2(s; s_1, s_2) Φ(s_1) Φ(s_2), at every branching, with Φ_2 = π ``|p|``/√s ∫ dΩ/4π
 (Byckling and Kajantie, Particle Kinematics, 1973, ch. V and IX).
 """
 
