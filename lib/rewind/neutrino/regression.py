@@ -23,6 +23,9 @@ from rewind.nn.training import Trainable
 __all__ = ["NeutrinoRegression", "neutrino_regression"]
 
 
+_HIDDEN = {1: 448, 2: 832}  # as many parameters as the flow has
+
+
 class NeutrinoRegression(Trainable):
     """Predict the momenta of one or two neutrinos in the canonical frame, standardised, with mean squared error.
 
@@ -67,7 +70,7 @@ def neutrino_regression(
     solutions: bool = True,
     width: int = 96,
     encoder_layers: int = 2,
-    hidden: int = 448,
+    hidden: int | None = None,
     jet_scale: Sequence[float] = (1.0, 0.0, 0.0, 0.1, 5.0),
 ) -> NeutrinoRegression:
     """Build an untrained regression with the encoder of :func:`~rewind.neutrino.flow.neutrino_flow`.
@@ -77,6 +80,7 @@ def neutrino_regression(
     """
     if n_legs not in (1, 2):
         raise InputError(f"n_legs = {n_legs}: the model is for 1 or 2 leptons")
+    hidden = hidden or _HIDDEN[n_legs]
     encoder = EventEncoder(n_legs, width=width, layers=encoder_layers, solutions=solutions)
     head = nn.Sequential(
         nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, hidden), nn.GELU(), nn.Linear(hidden, 3 * n_legs)
