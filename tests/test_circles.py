@@ -5,8 +5,8 @@ import torch
 
 from rewind import kinematics
 from rewind.neutrino import ellipse
-from rewind.neutrino.circles import Circles, mass_coordinates, masses
-from rewind.nn.guides import PiecewiseDensity, normal_share, unit_circle
+from rewind.neutrino.circles import Circles, direction, equal_directions, mass_coordinates, masses
+from rewind.nn.guides import PiecewiseDensity
 from rewind.physics.constants import M_TOP, M_W
 
 
@@ -28,8 +28,7 @@ def test_coordinates_are_the_masses_and_are_undone():
     torch.testing.assert_close(m_w_squared, kinematics.mass_squared(LEPTON + nu), rtol=1e-9, atol=1e-6)
     m_t_squared = CIRCLES.least_m_top_squared(m_w_squared) + excess
     torch.testing.assert_close(m_t_squared, kinematics.mass_squared(LEPTON + nu + BOTTOM), rtol=1e-9, atol=1e-6)
-    at = torch.stack([angle.cos(), angle.sin(), torch.ones_like(angle)], -1)[..., None]
-    back = (CIRCLES.curve(m_w_squared, excess) @ at)[..., 0]
+    back = (CIRCLES.curve(m_w_squared, excess) @ direction(angle)[..., None])[..., 0]
     torch.testing.assert_close(back, NEUTRINO, rtol=0, atol=1e-7)
 
 
@@ -70,7 +69,7 @@ def test_curves_are_the_ellipses():
     room = M_TOP**2 - CIRCLES.least_m_top_squared(on_shell)
     assert torch.equal(real, room > 0)
     curve = CIRCLES.curve(on_shell, room.clip(0))
-    points = (curve @ unit_circle(5, curve)).mT
+    points = (curve @ equal_directions(5, curve)).mT
     away = torch.linalg.solve(legs.H[real], points[real].mT)  # (cos, sin, 1) of the ellipse
     torch.testing.assert_close(away[:, 2], torch.ones_like(away[:, 2]), rtol=0, atol=1e-6)
     torch.testing.assert_close(away[:, :2].norm(dim=1), torch.ones_like(away[:, 2]), rtol=0, atol=1e-6)
@@ -103,4 +102,3 @@ def test_a_guide_excludes_nothing():
     normal, log_slope = guide.to_normal(torch.tensor([0.5]))
     assert abs(float(normal)) < 1e-9
     assert abs(float(log_slope.exp() / (2 * torch.pi) ** 0.5) - 1e-3) < 1e-6
-    assert abs(float(normal_share(torch.tensor(0.0))) - 0.5) < 1e-12

@@ -9,7 +9,7 @@ import torch
 from rewind.errors import InputError
 from rewind.neutrino import dataset, estimates, jets, mass_flow, pairing, training
 from rewind.neutrino.charts import CHARTS
-from rewind.neutrino.circles import mass_coordinates, masses
+from rewind.neutrino.circles import direction, mass_coordinates, masses
 from rewind.neutrino.flow import neutrino_flow
 from rewind.neutrino.inputs import event_tensor, unpack
 from rewind.nn import checkpoints
@@ -134,9 +134,8 @@ def test_density_integrates_to_one_in_masses_and_angles(data, model):
     z = z[(z.abs() < 7).all(1)]
     angle = near.sample((20,)).flatten(0, 1)[torch.randperm(8_000)][: len(z)]
     log_near = near.log_prob(angle[:, None]).sum(2).logsumexp(1) - math.log(400)
-    at = torch.stack([angle.cos(), angle.sin(), torch.ones_like(angle)], -1)
     m_w_squared, excess = masses(circles, z[:, :2], z[:, 2:])
-    inside = (circles.curve(m_w_squared, excess) @ at[..., None])[..., 0]
+    inside = (circles.curve(m_w_squared, excess) @ direction(angle)[..., None])[..., 0]
     log_det = circles.enter(inside)[3] + mass_coordinates(circles, m_w_squared, excess)[2]
     neutrinos = frame.leave(frame.by_leg(swap(inside)))[0].movedim(0, 1)
     log_proposal = normal.log_prob(z) + log_det.sum(1) + log_near
@@ -149,12 +148,12 @@ def test_no_draw_takes_more_than_a_beam_has(data, model, monkeypatch):
     """Nor does redrawing change which event a draw belongs to."""
     if data.n_legs == 1:
         pytest.skip("two legs only")
-    event = model.read(data[:50]).double()
+    event = model.read(data[:10]).double()
     torch.manual_seed(1)
-    assert model.sample(event, 40).norm(dim=-1).max() <= 6500
-    monkeypatch.setattr(mass_flow, "SQRT_S", 400.0)
+    assert (model.sample(event, 40).norm(dim=-1) > 400).any()
+    monkeypatch.setattr(mass_flow, "SQRT_S", 800.0)
     drawn = model.sample(event, 40)
-    assert drawn.norm(dim=-1).max() <= 200
+    assert drawn.norm(dim=-1).max() <= 400
     assert torch.isfinite(model.log_prob(drawn, event)).all()
 
 
@@ -167,6 +166,10 @@ def test_a_mixture_over_pairings(data, model):
     told = model.pairing_probability(model.read(data, pairing.truth(data)).double())
     assert (told[data.matched] == torch.tensor([1.0, 0.0], dtype=torch.float64)).all()
     assert torch.equal(told[~data.matched], probability[~data.matched])
+    true = pairing.truth(data)
+    assert torch.equal(model.choose(model.read(data, true).double())[data.matched], true[data.matched])
+    flipped = model.choose(model.read(data, true.flip(1)).double())
+    assert torch.equal(flipped[data.matched], true.flip(1)[data.matched])
 
 
 def test_solutions_that_no_network_reads_need_not_be_solved(data):

@@ -11,6 +11,7 @@ neutrino momenta, and d³p/E = dm_W² dm_t² dt/(4 E_ℓ b₋). In the laborator
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
 
 import torch
@@ -19,10 +20,20 @@ from torch import Tensor
 from rewind.nn.preprocessing import positive_part
 from rewind.physics.constants import M_TOP, M_W
 
-__all__ = ["Circles", "mass_coordinates", "masses"]
+__all__ = ["Circles", "direction", "equal_directions", "mass_coordinates", "masses"]
 
 _TINY = 1e-6
 _W_SCALE, _TOP_SCALE, _SOFTNESS = 0.06, 0.15 * M_TOP**2, 0.05 * M_TOP**2
+
+
+def direction(angle: Tensor) -> Tensor:
+    """Return (cos t, sin t, 1) ``(..., 3)`` of angles ``(...)``: what a curve's columns are multiplied with."""
+    return torch.stack([angle.cos(), angle.sin(), torch.ones_like(angle)], -1)
+
+
+def equal_directions(n: int, like: Tensor) -> Tensor:
+    """Return (cos t, sin t, 1) at ``n`` equal angles, ``(3, n)``, in the type of ``like``."""
+    return direction(torch.arange(n).to(like) * (2 * math.pi / n)).mT
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from rewind.neutrino.circles import Circles, mass_coordinates, masses
+from rewind.neutrino.circles import Circles, direction, equal_directions, mass_coordinates, masses
 from rewind.neutrino.dataset import Dataset
-from rewind.neutrino.inputs import event_tensor, unpack
+from rewind.neutrino.inputs import Unpacked, event_tensor, unpack
 from rewind.neutrino.jets import JetScale
 from rewind.nn.flows import spline_flow
-from rewind.nn.guides import PiecewiseDensity, normal_share, unit_circle
+from rewind.nn.guides import PiecewiseDensity, normal_quantile
 from rewind.nn.preprocessing import Standardize
 from rewind.nn.training import Trainable
 from rewind.physics.constants import M_TOP, M_W, SQRT_S
@@ -53,13 +53,17 @@ class Hypotheses:
         return Hypotheses(*(value[index] for value in vars(self).values()))
 
 
+def _jets_of_pairings(parts: Unpacked) -> Tensor:
+    """Return the jets ``(n, 2, 2)`` that both pairings give to the legs, in the canonical order of these."""
+    return parts.solutions[:, (0, parts.solutions.shape[1] // 2), -2:].long()
+
+
 def hypotheses(event: Tensor) -> Hypotheses:
     """Return one pairing of each event tensor if it is told, else both orders of the two hardest tagged jets."""
     parts = unpack(event, 2)
     told = parts.jets[..., 6:8].sum((1, 2)) > 0
     number, which = torch.stack([torch.ones_like(told), ~told], 1).nonzero(as_tuple=True)
-    of_first, of_second = parts.solutions[:, 0, -2:], parts.solutions[:, parts.solutions.shape[1] // 2, -2:]
-    taken = torch.stack([of_first, of_second], 1)[number, which].long()
+    taken = _jets_of_pairings(parts)[number, which]
     jets = parts.jets[number].gather(1, taken[..., None].expand(-1, -1, parts.jets.shape[2]))
     leptons, bottoms = (p[..., [3, 0, 1, 2]].double() for p in (parts.leptons[number], jets))
     circles, met = Circles.of(leptons, bottoms), parts.met[number]
@@ -164,14 +168,14 @@ class MassFlow(Trainable):
         For each point of the first curve the distance to the second one is that of first order.
         """
         shares = torch.linspace(0.01, 0.99, _MASSES).to(rows.met)
-        nodes = math.sqrt(2) * torch.erfinv(2 * shares - 1)
+        nodes = normal_quantile(shares)
         circles, curves = rows.circles.float(), []
         for leg in range(2):
             one = circles[:, leg, None]
             top = (nodes * self.mass_scale.scale[2 + leg] + self.mass_scale.mean[2 + leg]).float()
             top = top.expand(len(rows.met), -1)
             curves.append(one.curve(*masses(one, torch.zeros_like(top), top))[:, :, :2])
-        points = (curves[0] @ unit_circle(_COARSE, curves[0])).movedim(2, 1).flatten(2)
+        points = (curves[0] @ equal_directions(_COARSE, curves[0])).movedim(2, 1).flatten(2)
         squares = points.square().sum(1) + (points - rows.met.float()[..., None]).square().sum(1)
         rare = _RARITY * torch.log1p(squares / _TYPICAL_PT**2)
         (a, b, x), (c, d, y) = (row.unbind(-1) for row in curves[1].unbind(-2))
@@ -201,7 +205,7 @@ class MassFlow(Trainable):
         if before.shape[1] == 2:
             log_values = fits.logsumexp(2)
         else:
-            place = normal_share(before[:, 2]) * (_MASSES - 1)
+            place = torch.special.ndtr(before[:, 2]) * (_MASSES - 1)
             cell = place.long().clip(0, _MASSES - 2)
             part = (place - cell)[:, None]
             rows = fits.gather(1, torch.stack([cell, cell + 1], 1)[..., None].expand(-1, -1, _MASSES))
@@ -229,7 +233,7 @@ class MassFlow(Trainable):
     @staticmethod
     def _first_guide(recoil: tuple[Tensor, Tensor, Tensor], curves: Tensor, rows: Hypotheses) -> PiecewiseDensity:
         """Return the guess for the first angle, the second one integrated out."""
-        first, second = (unit_circle(n, curves) for n in (_FIRST, _SECOND))
+        first, second = (equal_directions(n, curves) for n in (_FIRST, _SECOND))
         log_values = []
         for (arms, centre, fall), curve, visible in _few(recoil, curves, rows.visible):
             missing = _squared_sums(arms[:, 0] @ first[:2] + centre[..., None], arms[:, 1] @ second[:2])
@@ -243,7 +247,7 @@ class MassFlow(Trainable):
     ) -> PiecewiseDensity:
         """Return the guess for the second angle, the first one's direction ``at`` ``(R, 3)`` given."""
         arms, centre, fall = recoil
-        second = unit_circle(_SECOND, centre)
+        second = equal_directions(_SECOND, centre)
         point = arms[:, 0] @ at[:, :2, None] + centre[..., None]
         missing = (point + arms[:, 1] @ second[:2]).square().sum(1)
         log_mass = _log_m_tt(curves[:, 0] @ at[..., None], curves[:, 1] @ second, rows.visible)[:, 0]
@@ -252,7 +256,7 @@ class MassFlow(Trainable):
     @staticmethod
     def _shown(first: Tensor, curves: Tensor, rows: Hypotheses) -> Tensor:
         """Return features of an angle's choices: fits to p_T^miss and ln m_tt, for points ``first`` ``(R, 3, n)``."""
-        second = curves[:, 1] @ unit_circle(_SHOWN, first)
+        second = curves[:, 1] @ equal_directions(_SHOWN, first)
         missing = _squared_sums(first[:, :2] - rows.met[..., None], second[:, :2])
         fits = _log_student(missing / _WIDE_SIGMA**2)
         log_mass = _log_m_tt(first, second, rows.visible)
@@ -270,10 +274,10 @@ class MassFlow(Trainable):
         curves = self._curves(rows, z)
         recoil, curves = self._recoil(known, z, curves, rows), curves.to(known)
         turns, (first, second) = coordinates[:, 4:].to(known), self.angles
-        around = curves[:, 0] @ unit_circle(_SHOWN, known)
+        around = curves[:, 0] @ equal_directions(_SHOWN, known)
         given = torch.cat([known, z, self._shown(around, curves, rows)], 1)
         log_p = log_p + _around(first, self._first_guide(recoil, curves, rows), turns[:, 0], given)
-        at = _direction(turns[:, 0])
+        at = direction(turns[:, 0])
         point = curves[:, 0] @ at[..., None]
         given = torch.cat([known, z, at, self._shown(point, curves, rows)], 1)
         return log_p + _around(second, self._second_guide(recoil, curves, rows, at), turns[:, 1], given)
@@ -303,6 +307,12 @@ class MassFlow(Trainable):
         rows = hypotheses(event)
         return self._log_prior(self._known(event, rows)[0], rows, len(event)).exp()
 
+    def choose(self, event: Tensor) -> Tensor:
+        """Return the more probable pairing ``(n, 2)``: for t and t̄ the positions of their jets."""
+        parts = unpack(event, 2)
+        best = self.pairing_probability(event).argmax(1)
+        return parts.frame.by_leg(_jets_of_pairings(parts)[torch.arange(len(event)), best])
+
     def loss(self, batch) -> Tensor:
         """Return the negative mean log-likelihood of (neutrinos, events)."""
         return -self.log_prob(*batch).mean()
@@ -310,8 +320,8 @@ class MassFlow(Trainable):
     def sample(self, event: Tensor, n: int = 1) -> Tensor:
         """Return ``n`` draws an event, ``(len(event), n, 2, 3)``, from torch's global generator.
 
-        A neutrino with more than a beam's energy is drawn again: a few in a million, for which the density makes no
-        allowance.
+        A pair with more than a beam's energy is drawn again; the density makes no allowance for it. The shipped model
+        does so for 3 in 100,000 draws.
         """
         with torch.inference_mode():
             draws = torch.cat([self._sample(part, n) for part in event.split(_EVENTS_AT_ONCE)])
@@ -337,18 +347,18 @@ class MassFlow(Trainable):
         for flow in self.tops:
             guide, shown = self._top_guide(fits, z)
             share = guide.to_share(_drawn(flow, torch.cat([known, z, shown], 1)))
-            z = torch.cat([z, _normal(share)[:, None].to(z)], 1)
+            z = torch.cat([z, normal_quantile(share)[:, None].to(z)], 1)
         curves = self._curves(rows, z)
         recoil, seen = self._recoil(known, z, curves, rows), curves.to(known)
         first, second = self.angles
-        around = seen[:, 0] @ unit_circle(_SHOWN, known)
+        around = seen[:, 0] @ equal_directions(_SHOWN, known)
         given = torch.cat([known, z, self._shown(around, seen, rows)], 1)
         turn = 2 * math.pi * self._first_guide(recoil, seen, rows).to_share(_drawn(first, given))
-        at = _direction(turn).to(known)
-        point = curves[:, 0] @ _direction(turn)[..., None]
+        at = direction(turn).to(known)
+        point = curves[:, 0] @ direction(turn)[..., None]
         given = torch.cat([known, z, at, self._shown(point.to(known), seen, rows)], 1)
         other = 2 * math.pi * self._second_guide(recoil, seen, rows, at).to_share(_drawn(second, given))
-        return torch.stack([point[..., 0], (curves[:, 1] @ _direction(other)[..., None])[..., 0]], 1)
+        return torch.stack([point[..., 0], (curves[:, 1] @ direction(other)[..., None])[..., 0]], 1)
 
 
 def _few(recoil: tuple[Tensor, ...], *values: Tensor):
@@ -367,18 +377,10 @@ def _by_pairing(values: Tensor, rows: Hypotheses, n: int, fill: float = -math.in
     return table.index_put((rows.event, rows.which), values)
 
 
-def _direction(angle: Tensor) -> Tensor:
-    return torch.stack([angle.cos(), angle.sin(), torch.ones_like(angle)], -1)
-
-
-def _normal(share: Tensor) -> Tensor:
-    return math.sqrt(2) * torch.erfinv((2 * share - 1).clip(-1 + 1e-12, 1 - 1e-12))
-
-
 def _through(flow, guide: PiecewiseDensity, z: Tensor, context: Tensor) -> Tensor:
     """Return the log-density of a roughly normal ``z`` whose guess is ``guide`` times the normal density."""
     z = z.double()
-    inner, slope = guide.to_normal(normal_share(z))
+    inner, slope = guide.to_normal(torch.special.ndtr(z))
     slope = slope - (z**2 + math.log(2 * math.pi)) / 2
     return flow.log_prob(inner[:, None].to(context), context=context) + slope.to(context)
 

@@ -10,20 +10,14 @@ import math
 import torch
 from torch import Tensor
 
-__all__ = ["PiecewiseDensity", "normal_share", "unit_circle"]
+__all__ = ["PiecewiseDensity", "normal_quantile"]
 
-_INSIDE = 1 - 1e-12
-
-
-def unit_circle(n: int, like: Tensor) -> Tensor:
-    """Return (cos t, sin t, 1) at ``n`` equal angles, ``(3, n)``, in the type of ``like``."""
-    t = torch.arange(n).to(like) * (2 * math.pi / n)
-    return torch.stack([t.cos(), t.sin(), torch.ones_like(t)])
+_OUTSIDE = 5e-13
 
 
-def normal_share(z: Tensor) -> Tensor:
-    """Return the standard normal's distribution function."""
-    return (1 + torch.erf(z / math.sqrt(2))) / 2
+def normal_quantile(share: Tensor) -> Tensor:
+    """Return the standard normal's quantiles, those of 0 and 1 cut off at seven standard deviations."""
+    return torch.special.ndtri(share.clip(_OUTSIDE, 1 - _OUTSIDE))
 
 
 class PiecewiseDensity:
@@ -57,12 +51,12 @@ class PiecewiseDensity:
         part = place - cell
         low, high, below = self._cell(cell)
         filled = below + (low * part + (high - low) * part**2 / 2) / self.n
-        normal = math.sqrt(2) * torch.erfinv((2 * filled - 1).clip(-_INSIDE, _INSIDE))
+        normal = normal_quantile(filled)
         return normal, (low + (high - low) * part).log() + (normal**2 + math.log(2 * math.pi)) / 2
 
     def to_share(self, normal: Tensor) -> Tensor:
         """Undo :meth:`to_normal`."""
-        filled = normal_share(normal.double())
+        filled = torch.special.ndtr(normal.double())
         cell = (torch.searchsorted(self.below, filled[:, None], right=True)[:, 0] - 1).clip(0, self.n - 1)
         low, high, below = self._cell(cell)
         area = ((filled - below) * self.n).clip(0.0)
