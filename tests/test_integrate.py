@@ -22,6 +22,7 @@ from rewind.integrate import (
     pareto_shape,
     summarize,
     train,
+    unweight,
     unweighting_efficiency,
     variance_loss,
 )
@@ -496,3 +497,49 @@ def bad(value):
 def test_bad_input(call, message):
     with pytest.raises(InputError, match=message):
         call()
+
+
+def test_unweighted_points_follow_the_integrand():
+    """x², with few pilot points, so that many weights exceed w_max: copies make up for them."""
+    generator = torch.Generator().manual_seed(11)
+
+    def parabola(x):
+        return 3 * x[:, 0] ** 2
+
+    found = unweight(parabola, Uniform(1), 40_000, generator, pilot=200, events=2, batch=5000)
+    x = found.points[:, 0]
+    assert found.points.shape == (40_000, 1)
+    n_different = len(x.unique())
+    assert n_different == 40_000 - found.repeated < 38_000
+    for power in (1, 2, 5):
+        expected = 3 / (power + 3)
+        error = float((x**power).std()) * (2 / 40_000) ** 0.5
+        assert abs(float((x**power).mean()) - expected) < 4 * error
+    assert abs(found.integral.value - 1) < 3 * found.integral.error
+    exact = unweight(parabola, Uniform(1), 1000, generator)
+    assert exact.efficiency == pytest.approx(1000 / 50_000)
+    assert exact.repeated < 5
+
+
+def test_unweighting_an_adapted_grid_keeps_more():
+    generator = torch.Generator().manual_seed(12)
+    integrand = INTEGRANDS["gaussian 4D"].function
+    grid = VegasGrid(4).adapt(integrand, generator, points=5000, iterations=5)
+    better, plain = (unweight(integrand, s, 20_000, generator) for s in (grid, Uniform(4)))
+    assert better.tried < plain.tried / 3
+    for found in (better, plain):
+        torch.testing.assert_close(found.points.std(0), torch.full((4,), 0.141, dtype=torch.float64), atol=4e-3, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("integrand", "n", "message"),
+    [
+        (lambda x: x[:, 0] - 0.5, 10, "negative at .* of .* points; events need f ≥ 0"),
+        (lambda x: 0 * x[:, 0], 10, "zero at most of 50000 points"),
+        (lambda x: x[:, 0] / 0, 10, "integrand: is inf at"),
+        (lambda x: x[:, 0], 0, "n = 0, batch = 50000"),
+    ],
+)
+def test_what_cannot_be_unweighted(integrand, n, message):
+    with pytest.raises(InputError, match=message):
+        unweight(integrand, Uniform(2), n, torch.Generator().manual_seed(1))

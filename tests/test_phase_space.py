@@ -35,9 +35,9 @@ def unit(n, dims, seed=1):
     return torch.rand(n, dims, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def top(b, lepton, neutrino):
-    w = Split(Leg(lepton), Leg(neutrino), BreitWigner(80.4, 2.1))
-    return Split(Leg(b, B), w, BreitWigner(172.5, 1.33))
+def top(b, lepton, neutrino, reach=math.inf):
+    w = Split(Leg(lepton), Leg(neutrino), BreitWigner(80.4, 2.1, reach))
+    return Split(Leg(b, B), w, BreitWigner(172.5, 1.33, reach))
 
 
 MAPS = {
@@ -47,6 +47,7 @@ MAPS = {
     "tth": RamboOnDiet([T, T, H]),
     "mixed": RamboOnDiet([0.0, T, 1e-3, H, 0.0]),
     "dilepton": DecayTree(Split(top(0, 1, 2), top(3, 4, 5), exchange=Exchange(172.5))),
+    "within reach": DecayTree(Split(top(0, 1, 2, reach=10.0), top(3, 4, 5, reach=3.0))),
     "shuffled": DecayTree(Split(top(4, 0, 2), top(1, 5, 3))),
     "s-channel": DecayTree(Split(Split(Leg(1, T), Leg(0, T), PowerLaw(1.0)), Leg(2, H))),
     "t-channel": DecayTree(
@@ -399,3 +400,28 @@ LOST[2, 1, 1] = math.nan
 def test_bad_input(call, message):
     with pytest.raises(InputError, match=message):
         call()
+
+
+def test_reach_of_a_breit_wigner():
+    law = BreitWigner(172.5, 1.33, 4.0)
+    low, high = torch.tensor(100.0**2), torch.tensor(500.0**2)
+    r = unit(10_000, 1)[:, 0]
+    s, jacobian = law.forward(r, low, high)
+    assert float((s.sqrt() - 172.5).abs().max()) <= 4 * 1.33 * (1 + 1e-9)
+    density = 1 / ((s - 172.5**2) ** 2 + (172.5 * 1.33) ** 2)
+    ends = [math.atan(((172.5 + k * 1.33) ** 2 - 172.5**2) / (172.5 * 1.33)) for k in (-4, 4)]
+    torch.testing.assert_close(jacobian * density, torch.full_like(r, (ends[1] - ends[0]) / (172.5 * 1.33)))
+    assert law.inverse(torch.tensor([180.0**2]), low, high)[1].isinf()
+    assert law.forward(r, low, torch.tensor(150.0**2))[1].eq(0).all()
+    tree = DecayTree(Split(top(0, 1, 2, reach=10.0), top(3, 4, 5, reach=10.0)))
+    assert tree.threshold == pytest.approx(2 * (172.5 - 13.3))
+    wide = DecayTree(Split(top(0, 1, 2), top(3, 4, 5)))
+    momenta, weight = wide.forward(unit(3000, wide.dims), SQRT_S)
+    masses = kinematics.mass(torch.stack([momenta[:, :3].sum(1), momenta[:, 3:].sum(1)], 1))
+    bosons = kinematics.mass(torch.stack([momenta[:, 1:3].sum(1), momenta[:, 4:].sum(1)], 1))
+    inside = ((masses - 172.5).abs() < 13.3).all(1) & ((bosons - 80.4).abs() < 21).all(1)
+    found = tree.inverse(momenta)[1]
+    assert found[inside].isfinite().all()
+    assert found[~inside].isinf().all()
+    assert 0.5 < inside.double().mean() < 0.95
+    assert (found[inside] < weight[inside]).all()

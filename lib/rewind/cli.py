@@ -60,6 +60,20 @@ def _parser() -> argparse.ArgumentParser:
     simulate.add_argument("--force", action="store_true", help="overwrite FILE")
     simulate.set_defaults(call=_simulate)
 
+    partons = commands.add_parser("partons", help="write spin-correlated leading-order events for 'simulate --lhe'")
+    partons.add_argument("process", metavar="PROCESS", help="ttbar_dilepton, ttbar_semileptonic or tth_semileptonic")
+    partons.add_argument("-n", type=int, required=True, metavar="EVENTS", dest="n")
+    partons.add_argument(
+        "-o", required=True, metavar="FILE", dest="path", help="Les Houches file to write (.gz: packed)"
+    )
+    partons.add_argument("--seed", type=int, default=0)
+    partons.add_argument(
+        "--alpha", type=float, default=0.0, metavar="RAD", help="CP phase of the top's Yukawa coupling"
+    )
+    partons.add_argument("--c-tg", type=float, default=0.0, metavar="C", help="coefficient of O_tG in 1/TeV²")
+    partons.add_argument("--sampler", metavar="FILE", help="checkpoint of a trained sampler; a VEGAS grid by default")
+    partons.set_defaults(call=_partons)
+
     info = commands.add_parser("info", help="print what a sample holds")
     info.add_argument("path", metavar="FILE")
     info.set_defaults(call=_info)
@@ -137,6 +151,22 @@ def _simulate(options) -> None:
     )
     events.simulate(**{name: getattr(options, name) for name in names}, cuts=cuts, settings=tuple(options.settings))
     print(events.summary(options.path))
+
+
+def _partons(options) -> None:
+    from rewind.generation import partons
+
+    sampler = options.sampler and partons.load_sampler(options.sampler, options.process)
+    found = partons.generate(
+        options.process,
+        options.n,
+        options.path,
+        seed=options.seed,
+        sampler=sampler,
+        alpha=options.alpha,
+        c_tg=options.c_tg,
+    )
+    print(f"{options.n} events of {found.tried} tried, {found.repeated} of them copies; {options.path}")
 
 
 def _info(options) -> None:

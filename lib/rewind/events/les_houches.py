@@ -1,16 +1,83 @@
-"""Les Houches event files, checked before Pythia reads them."""
+"""Les Houches event files: written, and checked before Pythia reads them (hep-ph/0609017)."""
 
 from __future__ import annotations
 
 import gzip
+import os
+from dataclasses import dataclass
 from pathlib import Path
 
-from rewind.errors import InputError
+import numpy as np
 
-__all__ = ["count_events", "write_excerpt"]
+from rewind.errors import InputError
+from rewind.kinematics import mass
+from rewind.physics.constants import ALPHA_EM, SQRT_S
+
+__all__ = ["PartonEvents", "count_events", "write", "write_excerpt"]
 
 _BEGIN = (b"<event>", b"<event ")
 _END = b"</LesHouchesEvents>"
+
+
+@dataclass(frozen=True)
+class PartonEvents:
+    """Hold events of one kind: ``pdg_id``, ``colour`` and ``anticolour`` ``(B, n)``, ``momenta`` ``(B, n, 4)`` in GeV.
+
+    ``status`` ``(n,)`` is −1, 2, 1 for incoming, intermediate, final particles; ``mother`` ``(n,)`` their places, −1
+    for both incoming ones.
+    """
+
+    pdg_id: np.ndarray
+    status: np.ndarray
+    mother: np.ndarray
+    colour: np.ndarray
+    anticolour: np.ndarray
+    momenta: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.pdg_id)
+
+
+def write(
+    path: str | Path,
+    events: PartonEvents,
+    *,
+    cross_section: float,
+    error: float,
+    scale: float,
+    alpha_s: float,
+    comment: str = "",
+    sqrt_s: float = SQRT_S,
+) -> None:
+    """Write events of weight one to a Les Houches file (gzip where its name ends in .gz).
+
+    ``cross_section`` and ``error`` in pb, ``scale`` and ``sqrt_s`` in GeV. Momenta keep sixteen digits. The file takes
+    its name when whole; raises InputError where it cannot be written.
+    """
+    path = Path(path)
+    beams = f"2212 2212 {sqrt_s / 2:g} {sqrt_s / 2:g} 0 0 0 0 3 1"
+    head = ['<LesHouchesEvents version="1.0">', f"<!-- {comment} -->", "<init>", beams]
+    head += [f"{cross_section:.8e} {error:.3e} 1.0 1", "</init>"]
+    mothers = np.where(events.mother[:, None] < 0, (1, 2), events.mother[:, None] + (1, 1))
+    mothers[events.status == -1] = 0
+    n = len(events.status)
+    fixed = np.broadcast_to(np.column_stack([events.status, mothers]), (len(events), n, 3))
+    whole = np.concatenate([events.pdg_id[..., None], fixed, events.colour[..., None], events.anticolour[..., None]], 2)
+    momenta = np.concatenate([events.momenta[..., 1:], events.momenta[..., :1], mass(events.momenta)[..., None]], 2)
+    line = "%d %d %d %d %d %d %.16e %.16e %.16e %.16e %.6f 0 9\n"
+    begin = f"<event>\n{n} 1 1.0 {scale:.8g} {ALPHA_EM:.8g} {alpha_s:.8g}\n"
+    partial = path.with_name(f".{path.name}.part")
+    try:
+        with (gzip.open if path.suffix == ".gz" else open)(partial, "wt") as file:
+            file.write("\n".join(head) + "\n")
+            for numbers, p in zip(whole.tolist(), momenta.tolist(), strict=True):
+                file.write(begin + "".join(line % (*a, *b) for a, b in zip(numbers, p, strict=True)) + "</event>\n")
+            file.write("</LesHouchesEvents>\n")
+        os.replace(partial, path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror})") from error
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _open(path: Path):

@@ -8,6 +8,7 @@ An integrand is a function of points ``(B, dims)`` in [0, 1] that returns ``(B,)
 from rewind.integrate.estimates import Integral, largest_weight, pareto_shape, summarize, unweighting_efficiency
 from rewind.integrate.flows import Conditioned, SplineFlow, kl_loss, train, variance_loss
 from rewind.integrate.samplers import Mapped, Mixture, Sampler, Uniform, VegasGrid, integrate
+from rewind.integrate.unweighting import Unweighted, unweight
 
 __all__ = [
     "Conditioned",
@@ -17,6 +18,7 @@ __all__ = [
     "Sampler",
     "SplineFlow",
     "Uniform",
+    "Unweighted",
     "VegasGrid",
     "integrate",
     "kl_loss",
@@ -24,6 +26,7 @@ __all__ = [
     "pareto_shape",
     "summarize",
     "train",
+    "unweight",
     "unweighting_efficiency",
     "variance_loss",
 ]

@@ -6,6 +6,6 @@ instead of a formula a process: `spinors` multiplies, `currents` joins, `process
 """
 
 from rewind.physics.amplitudes.parameters import DEFAULT, Parameters
-from rewind.physics.amplitudes.processes import PROCESSES, Process, on_shell, squared
+from rewind.physics.amplitudes.processes import PROCESSES, Process, colour_flows, on_shell, squared
 
-__all__ = ["DEFAULT", "PROCESSES", "Parameters", "Process", "on_shell", "squared"]
+__all__ = ["DEFAULT", "PROCESSES", "Parameters", "Process", "colour_flows", "on_shell", "squared"]

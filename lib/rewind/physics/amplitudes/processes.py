@@ -16,7 +16,7 @@ from rewind.physics.amplitudes.parameters import DEFAULT, Parameters
 from rewind.physics.amplitudes.spinors import Spinor, dot
 from rewind.physics.constraints import refuse
 
-__all__ = ["PROCESSES", "Process", "on_shell", "squared"]
+__all__ = ["PROCESSES", "Process", "colour_flows", "on_shell", "squared"]
 
 CHUNK = {"cpu": 4096, "cuda": 2**18}  # events at a time: their spinors fit a core's cache, or the device's memory
 BALANCE = 1e-5  # of the total energy
@@ -45,6 +45,8 @@ class Process(NamedTuple):
 
 
 INCOMING = {"gg": ("g", "g"), "uux": ("u", "u~")}
+COLOUR_FACTORS = {("g", "g"): (16 / 3 / 256, -2 / 3 / 256), ("u", "u~"): (2 / 36, 0.0)}
+"""Averaged over the incoming colours: within one colour order and between two."""
 DECAYS = {
     "": ("t", "t~"),
     "_dilep": ("e+", "ve", "b", "mu-", "vm~", "b~"),
@@ -83,6 +85,29 @@ def squared(
     finite, energies that are not positive, momenta that do not balance to 10⁻⁵ of the energy, and particles off their
     mass shells by more than 10⁻⁴ ŝ, as simulated tops are before `on_shell`. Under ``torch.func`` use no check.
     """
+    return _in_chunks(_squared, process, momenta, alpha, c_tg, parameters, check)
+
+
+def colour_flows(
+    process: str,
+    momenta: Tensor,
+    *,
+    alpha: float | Tensor = 0.0,
+    c_tg: float | Tensor = 0.0,
+    parameters: Parameters = DEFAULT,
+    check: bool = True,
+) -> Tensor:
+    """Return the shares ``(B, orders)`` of the leading colour flows; arguments and errors as for `squared`.
+
+    The square of each colour-ordered amplitude over their sum, as a shower needs it (hep-ph/0609017). With two gluons
+    the first flow has the first gluon's colour in the top and the second's anticolour in the antitop; the second flow
+    exchanges the gluons. With quarks there is one.
+    """
+    return _in_chunks(_colour_flows, process, momenta, alpha, c_tg, parameters, check)
+
+
+def _in_chunks(function, process, momenta, alpha, c_tg, parameters, check):
+    """Return ``function`` of a process, events, couplings and parameters, a few events at a time, checked."""
     momenta, parameters = _typed(process, momenta, parameters)
     n_events = len(momenta)
     alpha, c_tg = (_per_event(name, x, momenta) for name, x in (("alpha", alpha), ("c_tg", c_tg)))
@@ -92,18 +117,34 @@ def squared(
         _check_momenta(process, momenta, parameters)
     size = CHUNK.get(momenta.device.type, n_events)
     results = []
-    for start in range(0, n_events, size):
+    for start in range(0, max(n_events, 1), size):
 
         def part(x, events=slice(start, start + size)):
             return x[events] if isinstance(x, Tensor) and x.ndim else x
 
         results.append(
-            _squared(PROCESSES[process], part(momenta), part(alpha), part(c_tg), parameters.map(lambda _, x: part(x)))
+            function(PROCESSES[process], part(momenta), part(alpha), part(c_tg), parameters.map(lambda _, x: part(x)))
         )
-    return torch.cat(results) if results else momenta.new_empty(0)
+    return torch.cat(results)
 
 
 def _squared(process, momenta, alpha, c_tg, parameters):
+    weight, amplitudes = _ordered(process, momenta, alpha, c_tg, parameters)
+    within, between = COLOUR_FACTORS[process.incoming]
+    products = sum(within * x * x for x in amplitudes)
+    if len(amplitudes) == 2:
+        products = products + 2 * between * amplitudes[0] * amplitudes[1]
+    return (weight * products.sum(0).sum(-1)).reshape(-1)
+
+
+def _colour_flows(process, momenta, alpha, c_tg, parameters):
+    _, amplitudes = _ordered(process, momenta, alpha, c_tg, parameters)
+    squares = torch.stack([x.square().sum(0).sum(-1).reshape(-1) for x in amplitudes], 1)
+    return squares / squares.sum(1, keepdim=True)
+
+
+def _ordered(process, momenta, alpha, c_tg, parameters):
+    """Return what multiplies all squares, and of each colour order the real and imaginary parts of its amplitudes."""
     p = momenta.permute(1, 2, 0)[:, :, None, None].contiguous()  # axes: particle, component, two of polarisations
     weight = (4 * torch.pi * parameters.alpha_s) ** 2
     top, antitop, higgs = (p[leg] for leg in process.legs)
@@ -113,9 +154,8 @@ def _squared(process, momenta, alpha, c_tg, parameters):
     weight = weight * leg_weight * other_weight * (3 if "d" in process.tops else 1)
     if len(higgs) == 2:
         weight = weight * currents.higgs_decay_weight(*higgs, parameters)
-    orders, (within, between) = _gluons(process, *p[:2])
     amplitudes = []
-    for gluons in orders:
+    for gluons in _gluons(process, *p[:2]):
         standard, *dipole = currents.ordered_amplitudes(
             row,
             column,
@@ -128,10 +168,7 @@ def _squared(process, momenta, alpha, c_tg, parameters):
         )
         amplitude = standard + c_tg * dipole[0] if dipole else standard
         amplitudes.append(torch.view_as_real(amplitude).flatten(0, -3))
-    products = sum(within * x * x for x in amplitudes)
-    if len(amplitudes) == 2:
-        products = products + 2 * between * amplitudes[0] * amplitudes[1]
-    return (weight * products.sum(0).sum(-1)).reshape(-1)
+    return weight, amplitudes
 
 
 def _top(momenta: Tensor, parameters: Parameters) -> tuple[Spinor, Tensor | float]:
@@ -142,18 +179,18 @@ def _top(momenta: Tensor, parameters: Parameters) -> tuple[Spinor, Tensor | floa
     return row, currents.decay_weight(*momenta, parameters)
 
 
-def _gluons(process: Process, first: Tensor, second: Tensor) -> tuple[list[list[Gluon]], tuple[float, float]]:
-    """Return the gluons of each colour order, and the averaged colour factors within one order and between two.
+def _gluons(process: Process, first: Tensor, second: Tensor) -> list[list[Gluon]]:
+    """Return the gluons of each colour order.
 
     The current of massless quarks is transverse; its spin sum is 2ŝ Σ e e over both polarisations e of a gluon.
     """
     polarisations = currents.polarisations(first, second)
     if process.incoming == INCOMING["uux"]:
         amplitude = (2 * dot(first, second)).rsqrt() * 2**0.5
-        return [[Gluon.plane_wave(first + second, amplitude * polarisations)]], (2 / 36, 0.0)
+        return [[Gluon.plane_wave(first + second, amplitude * polarisations)]]
     others = currents.polarisations(second, first).transpose(1, 2)
     gluons = [Gluon.plane_wave(first, polarisations), Gluon.plane_wave(second, others)]
-    return [gluons, gluons[::-1]], (16 / 3 / 256, -2 / 3 / 256)
+    return [gluons, gluons[::-1]]
 
 
 def on_shell(process: str, momenta: Tensor, parameters: Parameters = DEFAULT) -> Tensor:

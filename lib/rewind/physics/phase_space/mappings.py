@@ -23,33 +23,51 @@ def _share(value: Tensor, start: Tensor, end: Tensor) -> Tensor:
 class BreitWigner:
     """Map a unit number to s with density ∝ 1/((s − m²)² + m²Γ²) between bounds; ``mass`` and ``width`` in GeV.
 
-    Raises InputError unless both are finite and positive: a particle without width is a ``Leg``.
+    With ``reach``, also within so many widths of the mass: outside the density is zero, ds/dr infinite; where the
+    bounds leave nothing within, ds/dr is zero. Raises InputError unless mass, width and reach are positive, the first
+    two finite: a particle without width is a ``Leg``.
     """
 
     mass: float
     width: float
+    reach: float = math.inf
 
     def __post_init__(self):
-        if not all(math.isfinite(value) and value > 0 for value in (self.mass, self.width)):
+        if not (all(math.isfinite(value) and value > 0 for value in (self.mass, self.width)) and self.reach > 0):
             raise InputError(f"Breit–Wigner of mass {self.mass:g} and width {self.width:g}: both must be positive")
+
+    @property
+    def least(self) -> float:
+        """Return the mass where the reach ends, GeV."""
+        return max(0.0, self.mass - self.reach * self.width)
 
     def _angle(self, s: Tensor) -> Tensor:
         return torch.atan((s - self.mass**2) / (self.mass * self.width))
 
-    def _jacobian(self, s: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    def _window(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the angles at the bounds, or at the end of the reach where that is closer."""
+        ends = self.least**2, (self.mass + self.reach * self.width) ** 2
+        return self._angle(low.clip(*ends)), self._angle(high.clip(*ends))
+
+    def _jacobian(self, s: Tensor, start: Tensor, end: Tensor) -> Tensor:
         scale = self.mass * self.width
-        return (self._angle(high) - self._angle(low)) * ((s - self.mass**2) ** 2 + scale**2) / scale
+        return (end - start) * ((s - self.mass**2) ** 2 + scale**2) / scale
 
     def forward(self, r: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
         """Return s between ``low`` and ``high`` (GeV²), and ds/dr."""
-        start = self._angle(low)
-        s = self.mass**2 + self.mass * self.width * torch.tan(start + r * (self._angle(high) - start))
+        start, end = self._window(low, high)
+        s = self.mass**2 + self.mass * self.width * torch.tan(start + r * (end - start))
         s = s.clip(low, high)
-        return s, self._jacobian(s, low, high)
+        return s, self._jacobian(s, start, end)
 
     def inverse(self, s: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
         """Return r and ds/dr."""
-        return _share(self._angle(s), self._angle(low), self._angle(high)), self._jacobian(s, low, high)
+        start, end = self._window(low, high)
+        jacobian = self._jacobian(s, start, end)
+        if math.isfinite(self.reach):
+            inside = (s.clip(0.0).sqrt() - self.mass).abs() <= self.reach * self.width * (1 + 1e-12)
+            jacobian = torch.where(inside, jacobian, torch.inf)
+        return _share(self._angle(s), start, end), jacobian
 
 
 @dataclass(frozen=True)

@@ -76,6 +76,7 @@ class RamboOnDiet:
         self.masses = masses
         self.n = masses.shape[-1]
         self.dims = 3 * self.n - 4
+        self.threshold = float(masses.sum(-1).max())
         self._rest = masses.flip(-1).cumsum(-1).flip(-1)  # sum of the masses from each particle on
 
     def forward(self, r: Tensor, sqrt_s: Tensor | float) -> tuple[Tensor, Tensor]:

@@ -29,6 +29,8 @@ from rewind.physics.phase_space.mappings import BreitWigner, PowerLaw
 
 __all__ = ["DecayTree", "Exchange", "Leg", "Split"]
 
+_OUTSIDE = 1e-6  # of a system's mass, as for what enters: further out no point of the tree lies
+
 
 @dataclass(frozen=True)
 class Leg:
@@ -78,8 +80,12 @@ def _legs(node: Leg | Split) -> list[Leg]:
     return [node] if isinstance(node, Leg) else _legs(node.first) + _legs(node.second)
 
 
-def _lightest(node: Leg | Split) -> float:
-    return sum(leg.mass for leg in _legs(node))
+def _lightest(node: Leg | Split, *, root: bool = False) -> float:
+    """Return the least mass of a system: its legs', or where a Breit–Wigner's reach ends."""
+    if isinstance(node, Leg):
+        return node.mass
+    least = _lightest(node.first) + _lightest(node.second)
+    return least if root or isinstance(node.invariant, PowerLaw) else max(least, node.invariant.least)
 
 
 def _stray_exchange(node: Leg | Split, allowed: bool) -> bool:
@@ -94,7 +100,9 @@ class DecayTree:
 
     The numbers, branching by branching from ``root`` on, first branch before the second: the mass squared of each
     branch that splits again, cos θ (or t), azimuth. Raises InputError where the legs' places are not 0 … n − 1, for
-    masses that are negative or not finite, and for an exchange that no incoming momentum reaches.
+    masses that are negative or not finite, and for an exchange that no incoming momentum reaches. Beyond the reach of a
+    Breit–Wigner the density is zero: ``inverse`` gives an infinite weight there, ``forward`` a vanishing one where √s
+    leaves nothing within. ``threshold`` is the least √s in GeV.
     """
 
     def __init__(self, root: Split):
@@ -107,7 +115,7 @@ class DecayTree:
         if _stray_exchange(root, True):
             raise InputError("tree: an exchange must stand at the root or at the second branch of an exchange")
         self.root, self.masses = root, masses
-        self.n, self.dims = len(legs), 3 * len(legs) - 4
+        self.n, self.dims, self.threshold = len(legs), 3 * len(legs) - 4, _lightest(root, root=True)
 
     def forward(self, r: Tensor, sqrt_s: Tensor | float) -> tuple[Tensor, Tensor]:
         """Return momenta ``(B, n, 4)`` and weights ``(B,)`` at unit numbers ``(B, 3n − 4)``.
@@ -115,7 +123,7 @@ class DecayTree:
         ``sqrt_s`` is a number or ``(B,)``, GeV. Raises InputError outside [0, 1] and below threshold.
         """
         r = checked_unit(r, self.dims)
-        sqrt_s = checked_energy(sqrt_s, self.masses.sum(), len(r)).to(r.device)
+        sqrt_s = checked_energy(sqrt_s, torch.tensor(self.threshold), len(r)).to(r.device)
         momenta: dict[int, Tensor] = {}
         total, beam = _incoming(sqrt_s)
         weight = self._descend(self.root, total, sqrt_s, beam, iter(r.unbind(1)), momenta)
@@ -170,10 +178,12 @@ class DecayTree:
             if isinstance(branch, Leg):
                 masses.append(low)
             else:
-                masses.append(kinematics.mass(p).clip(low, high))
+                found = kinematics.mass(p)
+                masses.append(found.clip(low, high))
                 unit, jacobian = branch.invariant.inverse(masses[-1] ** 2, low**2, high**2)
                 units.append(unit)
-                weight = weight * jacobian
+                beyond = (found - masses[-1]).abs() > _OUTSIDE * mass
+                weight = weight * torch.where(beyond, torch.inf, jacobian)
         first, second = masses
         size = momentum_at_rest(mass, first, second, mass - first - second)
         axis, polar = _polar(node, total, mass, beam, masses, size)

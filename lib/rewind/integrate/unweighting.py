@@ -1,0 +1,75 @@
+"""From weighted points to events of weight one."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from rewind.errors import InputError
+from rewind.integrate.estimates import Integral, largest_weight, summarize
+from rewind.integrate.samplers import Integrand, Sampler, evaluated
+
+__all__ = ["Unweighted", "unweight"]
+
+
+class Unweighted(NamedTuple):
+    """Hold ``points`` ``(n, dims)`` that follow f/∫f, and how they were found.
+
+    ``integral`` is ∫ f from all ``tried`` points; ``repeated`` of the n points are copies of another one.
+    """
+
+    points: Tensor
+    integral: Integral
+    tried: int
+    repeated: int
+
+    @property
+    def efficiency(self) -> float:
+        """Return points kept over points tried."""
+        return len(self.points) / self.tried
+
+
+@torch.no_grad()
+def unweight(
+    integrand: Integrand,
+    sampler: Sampler,
+    n: int,
+    generator: torch.Generator,
+    *,
+    pilot: int = 50_000,
+    events: int = 1_000,
+    batch: int = 50_000,
+) -> Unweighted:
+    """Return ``n`` points that follow a non-negative integrand: rejection against w_max of ``pilot`` points.
+
+    w_max is :func:`~rewind.integrate.estimates.largest_weight` for ``events`` events. A point of weight w is kept
+    w/w_max times in the mean, so that a weight above w_max gives copies and no bias. Raises InputError for n below 1,
+    an integrand that is negative somewhere or zero at all pilot points, and as
+    :func:`~rewind.integrate.samplers.integrate` does.
+    """
+    if n < 1 or batch < 1:
+        raise InputError(f"n = {n}, batch = {batch}: at least one of each is needed")
+    largest = largest_weight(_weighted(integrand, sampler, pilot, generator)[1], events)
+    if largest == 0:
+        raise InputError(f"integrand: zero at most of {pilot} points; train the sampler before unweighting")
+    kept, weights, found, repeated = [], [], 0, 0
+    while found < n:
+        points, weight = _weighted(integrand, sampler, batch, generator)
+        chance = torch.rand(len(weight), generator=generator, dtype=weight.dtype, device=generator.device)
+        copies = (weight / largest + chance.to(weight)).floor().long()
+        kept.append(points.repeat_interleave(copies, 0)[: n - found])
+        found += len(kept[-1])
+        repeated += int(kept[-1].diff(dim=0).eq(0).all(1).sum())
+        weights.append(weight)
+    weights = torch.cat(weights)
+    return Unweighted(torch.cat(kept), summarize(weights), len(weights), repeated)
+
+
+def _weighted(integrand: Integrand, sampler: Sampler, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    points, log_density = sampler.sample(n, generator)
+    weights = evaluated(integrand, points) * (-log_density.double()).exp()
+    if (weights < 0).any():
+        raise InputError(f"integrand: negative at {int((weights < 0).sum())} of {n} points; events need f ≥ 0")
+    return points, weights
