@@ -13,7 +13,7 @@ from importlib.util import find_spec
 
 import torch
 
-from rewind.integrate import SplineFlow, VegasGrid, integrate, summarize, train
+from rewind.integrate import adapted_grid, integrate, started_flow, summarize
 from rewind.toys.integrands import INTEGRANDS
 
 GRID_POINTS, GRID_ITERATIONS = 20_000, 3
@@ -35,19 +35,14 @@ class Counted:
 def ours(integrand, evaluations, seed):
     """Return a flow after a VEGAS start."""
     generator = torch.Generator().manual_seed(seed)
-    grid = VegasGrid(integrand.dims)
-    grid.adapt(integrand.function, generator, points=GRID_POINTS, iterations=GRID_ITERATIONS)
-    flow = SplineFlow(integrand.dims, seed=seed).start_from(grid)
-    left = evaluations - GRID_POINTS * GRID_ITERATIONS
-    train(flow, integrand.function, generator, evaluations=left, explore=grid)
+    flow = started_flow(integrand.function, integrand.dims, evaluations, generator, seed=seed)
     return lambda n: integrate(integrand.function, flow, n, generator)
 
 
 def vegas_grid(integrand, evaluations, seed):
     """Return a VEGAS grid alone, adapted in 20 iterations."""
     generator = torch.Generator().manual_seed(seed)
-    grid = VegasGrid(integrand.dims, bins=64)
-    grid.adapt(integrand.function, generator, points=evaluations // 20, iterations=20)
+    grid = adapted_grid(integrand.function, integrand.dims, evaluations, generator)
     return lambda n: integrate(integrand.function, grid, n, generator)
 
 

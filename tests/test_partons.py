@@ -8,6 +8,7 @@ import torch
 
 from rewind import cli, events
 from rewind.errors import InputError
+from rewind.events.leading_order import hard_processes
 from rewind.generation import partons
 from rewind.integrate import VegasGrid, unweight
 from rewind.physics.phase_space import from_lab
@@ -106,6 +107,14 @@ def test_opening_of_the_leptons_follows_theory():
     theory = (share * correlation).sum(1)
     assert abs(d - float(theory.mean())) < 3 * error < 0.025
     assert float(theory.mean()) == pytest.approx(-0.21, abs=0.01)
+
+
+def test_pythias_own_leptons_know_nothing_of_each_other():
+    records = hard_processes("ttbar_dilepton", 4000, seed=3)
+    cosine = partons.lepton_cosine(records)
+    assert abs(cosine.mean()) < 4 * cosine.std() / len(cosine) ** 0.5
+    with pytest.raises(InputError, match=r"event 0 has 0 particles of the kinds \(6,\): one is needed"):
+        partons.lepton_cosine(records[records.pdgId != 6])
 
 
 def test_samplers_are_kept_and_known(tmp_path):

@@ -166,7 +166,7 @@ def _partons(options) -> None:
         alpha=options.alpha,
         c_tg=options.c_tg,
     )
-    print(f"{options.n} events of {found.tried} tried, {found.repeated} of them copies; {options.path}")
+    print(f"{options.n} events, {found.repeated} of them copies; {found.efficiency:.1%} of points kept; {options.path}")
 
 
 def _info(options) -> None:

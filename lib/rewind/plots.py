@@ -22,6 +22,7 @@ __all__ = [
     "columns",
     "compare",
     "efficiency",
+    "errors_in_time",
     "event_display",
     "figure",
     "filled",
@@ -54,6 +55,11 @@ METHODS = {
     "weighting": ("#009E73", ":"),
     "quadratic": ("#0072B2", "-."),
     "regression": ("#CC79A7", "-."),
+    "theory": ("black", "-"),
+    "VEGAS": ("#0072B2", "-."),
+    "VEGAS+": ("#009E73", ":"),
+    "VEGAS-started flow": ("#E69F00", "-"),
+    "multi-channel": ("#CC79A7", (0, (1, 1, 5, 1))),
 }
 LEVELS = {
     "hard process": ("black", "-"),
@@ -406,6 +412,15 @@ def spectra(panels: Mapping[str, tuple[Mapping[str, Sequence], Sequence[float]]]
             axes[0, column].set_ylabel("")
             axes[1, column].set_ylabel("")
     return figure
+
+
+def errors_in_time(ax, contest, seconds, *, title: str):
+    """Draw the relative error of each sampler's integral against ``seconds`` spent, a band spanning the trials."""
+    for index, (name, trials) in enumerate(contest.trials.items()):
+        errors = np.array([trial.error_after(seconds) for trial in trials])
+        ax.plot(seconds, errors.mean(0), label=name, **look(name, index))
+        ax.fill_between(seconds, errors.min(0), errors.max(0), color=look(name, index)["color"], alpha=0.2, linewidth=0)
+    ax.set(title=title, xlabel="seconds, training included", xscale="log", yscale="log")
 
 
 def posterior(ax, draws, edges, *, truth: float, solutions: Sequence[float], title: str):

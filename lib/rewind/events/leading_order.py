@@ -1,4 +1,4 @@
-"""Pythia's leading-order cross-sections of tt̄ and tt̄H at fixed scale and couplings, to compare integrals with."""
+"""Pythia's leading order: cross-sections of tt̄ and tt̄H at fixed scale and couplings, and events before the shower."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ import numpy as np
 
 from rewind.errors import InputError
 from rewind.events.generator import generate, start
-from rewind.events.processes import base_settings
+from rewind.events.hard_process import decay_chain
+from rewind.events.processes import base_settings, find_process
 from rewind.physics import constants as c
 
-__all__ = ["SUBPROCESSES", "LeadingOrder", "cross_section"]
+__all__ = ["SUBPROCESSES", "LeadingOrder", "cross_section", "hard_processes"]
 
 SUBPROCESSES = {
     "gg_tt": "Top:gg2ttbar",
@@ -30,6 +31,12 @@ _TREE_LEVEL = (
     "SigmaProcess:alphaSorder = 0",
     "SigmaProcess:alphaEMorder = -1",
     *(f"SigmaProcess:{kind}Scale{scale}" for kind in ("renorm", "factor") for scale in ("2 = 5", "3 = 6")),
+)
+
+_NO_SHOWER = (
+    *(f"PartonLevel:{part} = off" for part in ("ISR", "FSR", "MPI", "Remnants")),
+    "HadronLevel:all = off",
+    "Check:event = off",
 )
 
 _SEARCH_SEED = 1  # of Pythia's search for the largest weight, which its speed depends on
@@ -107,3 +114,17 @@ def cross_section(
         m_h=pythia.particleData.m0(25),
         higgs_vev=pythia.particleData.m0(24) * math.sqrt(c.SIN2_THETA_W / (math.pi * used.alphaEM)),
     )
+
+
+def hard_processes(process: str, n_events: int, *, seed: int) -> ak.Array:
+    """Return the records ``LHEPart`` of Pythia's own events, decays included, without shower and hadrons.
+
+    Of the first decay channel of a process of `rewind.events.processes`; some 10,000 events a second. Raises InputError
+    for an unknown process and where Pythia gives up on events.
+    """
+    chosen = find_process(process)
+    settings = (*base_settings(), *chosen.settings, *chosen.channels[0], *_NO_SHOWER)
+    batch, _ = generate(start(settings, _SEARCH_SEED), n_events, seed)
+    if len(batch) < n_events:
+        raise InputError(f"Pythia gives up on {n_events - len(batch)} of {n_events} events; change the settings")
+    return decay_chain(batch).les_houches(n_events)

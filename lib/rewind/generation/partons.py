@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import awkward as ak
 import numpy as np
 import torch
 from torch import Tensor
@@ -12,13 +14,23 @@ from torch import Tensor
 from rewind.errors import InputError
 from rewind.events.les_houches import PartonEvents, write
 from rewind.events.pdf_sets import proton_pdf
-from rewind.integrate import Sampler, SplineFlow, Unweighted, VegasGrid, train, unweight
+from rewind.integrate import Sampler, SplineFlow, Unweighted, adapted_grid, started_flow, unweight
 from rewind.nn import checkpoints
 from rewind.physics import constants
 from rewind.physics.amplitudes import PROCESSES, Parameters, colour_flows
 from rewind.physics.hadronic import INITIAL, HadronicProcess
+from rewind.physics.spin import opening_cosine
 
-__all__ = ["CHANNELS", "Channel", "events", "generate", "hadronic_process", "load_sampler", "train_sampler"]
+__all__ = [
+    "CHANNELS",
+    "Channel",
+    "events",
+    "generate",
+    "hadronic_process",
+    "lepton_cosine",
+    "load_sampler",
+    "train_sampler",
+]
 
 _ELECTRON, _MUON = (-11, 12), (-13, 14)
 _QUARKS = ((-1, 2), (-3, 4))
@@ -27,7 +39,7 @@ _MOTHERS = (-1, -1, -1, 2, 2, 4, 4, -1, 7, 7, 9, 9, -1, 12, 12)
 _LINES = (0, 0, 501, 501, 0, 504, 504, 502, 502, 0, 505, 505, 0, 506, 506)
 _GLUON_LINES = np.array([[501, 503], [503, 502]])  # colour and anticolour of each, where the first is next to the top
 _QUARK_LINES = np.array([[501, 0], [0, 502]])
-_GRID = {"points": 20_000, "iterations": 5}
+_GRID_EVALUATIONS = 100_000
 
 
 @dataclass(frozen=True)
@@ -83,16 +95,16 @@ def train_sampler(
     """Return a spline flow that draws almost as the cross-section does, after a VEGAS start; keep it at ``path``.
 
     ``size`` holds options of :class:`~rewind.integrate.SplineFlow`. Raises InputError for an unknown process and as
-    :func:`rewind.integrate.train` does.
+    :func:`rewind.integrate.started_flow` does.
     """
     integrand = hadronic_process(process, alpha=alpha, c_tg=c_tg)
     generator = torch.Generator().manual_seed(seed)
-    grid = VegasGrid(integrand.dims).adapt(integrand, generator, **_GRID)
-    flow = SplineFlow(integrand.dims, seed=seed, **size).start_from(grid)
-    record = train(flow, integrand, generator, evaluations=evaluations, explore=grid)
+    began = time.monotonic()
+    flow = started_flow(integrand, integrand.dims, evaluations, generator, seed=seed, **size)
+    seconds = time.monotonic() - began
     if path is not None:
         configuration = {"process": process, "alpha": alpha, "c_tg": c_tg, "dims": integrand.dims, **size}
-        training = {"evaluations": evaluations, "seed": seed, "variance": float(np.mean(record[-100:]))}
+        training = {"evaluations": evaluations, "seed": seed, "seconds": round(seconds, 1), "device": "cpu"}
         data = checkpoints.fingerprint(*(value for value in flow.state_dict().values()))
         checkpoints.save(path, flow, configuration=configuration, data=data, training=training)
     return flow
@@ -177,7 +189,7 @@ def generate(
     integrand = hadronic_process(process, alpha=alpha, c_tg=c_tg)
     generator = torch.Generator().manual_seed(seed)
     if sampler is None:
-        sampler = VegasGrid(integrand.dims).adapt(integrand, generator, **_GRID)
+        sampler = adapted_grid(integrand, integrand.dims, _GRID_EVALUATIONS, generator)
     found = unweight(integrand, sampler, n, generator)
     many = len(CHANNELS[process].pairs)
     write(
@@ -191,3 +203,20 @@ def generate(
         sqrt_s=integrand.sqrt_s,
     )
     return found
+
+
+def lepton_cosine(records: ak.Array) -> np.ndarray:
+    """Return cos φ between both leptons, each in its top's rest frame, of dilepton events' ``LHEPart``.
+
+    As `rewind.physics.spin.opening_cosine`. Raises InputError where an event has not one of each: t, t̄, ℓ⁺ and ℓ⁻.
+    """
+    found = []
+    for kinds in ((6,), (-6,), (-11, -13), (11, 13)):
+        chosen = records[sum(records.pdgId == kind for kind in kinds) > 0]
+        count = ak.to_numpy(ak.num(chosen))
+        if (count != 1).any():
+            event = int((count != 1).argmax())
+            raise InputError(f"event {event} has {count[event]} particles of the kinds {kinds}: one is needed")
+        one = ak.flatten(chosen)
+        found.append(torch.from_numpy(np.stack([ak.to_numpy(one[name]) for name in ("energy", "px", "py", "pz")], 1)))
+    return opening_cosine(*found).numpy()

@@ -5,27 +5,37 @@ An integrand is a function of points ``(B, dims)`` in [0, 1] that returns ``(B,)
 :func:`~rewind.integrate.samplers.integrate` does the rest.
 """
 
+from rewind.integrate.contest import Contest, Trial, contest, trial
 from rewind.integrate.estimates import Integral, largest_weight, pareto_shape, summarize, unweighting_efficiency
 from rewind.integrate.flows import Conditioned, SplineFlow, kl_loss, train, variance_loss
+from rewind.integrate.recipes import adapted_grid, learnt_shares, started_flow, trained_flow
 from rewind.integrate.samplers import Mapped, Mixture, Sampler, Uniform, VegasGrid, integrate
 from rewind.integrate.unweighting import Unweighted, unweight
 
 __all__ = [
     "Conditioned",
+    "Contest",
     "Integral",
     "Mapped",
     "Mixture",
     "Sampler",
     "SplineFlow",
+    "Trial",
     "Uniform",
     "Unweighted",
     "VegasGrid",
+    "adapted_grid",
+    "contest",
     "integrate",
     "kl_loss",
     "largest_weight",
+    "learnt_shares",
     "pareto_shape",
+    "started_flow",
     "summarize",
     "train",
+    "trained_flow",
+    "trial",
     "unweight",
     "unweighting_efficiency",
     "variance_loss",

@@ -17,18 +17,14 @@ __all__ = ["Unweighted", "unweight"]
 class Unweighted(NamedTuple):
     """Hold ``points`` ``(n, dims)`` that follow f/∫f, and how they were found.
 
-    ``integral`` is ∫ f from all ``tried`` points; ``repeated`` of the n points are copies of another one.
+    ``integral`` is ∫ f from all points tried; ``efficiency`` the share of them that was kept, ``repeated`` how many
+    of the n points are copies of another one.
     """
 
     points: Tensor
     integral: Integral
-    tried: int
+    efficiency: float
     repeated: int
-
-    @property
-    def efficiency(self) -> float:
-        """Return points kept over points tried."""
-        return len(self.points) / self.tried
 
 
 @torch.no_grad()
@@ -54,17 +50,17 @@ def unweight(
     largest = largest_weight(_weighted(integrand, sampler, pilot, generator)[1], events)
     if largest == 0:
         raise InputError(f"integrand: zero at most of {pilot} points; train the sampler before unweighting")
-    kept, weights, found, repeated = [], [], 0, 0
+    kept, weights, found = [], [], 0
     while found < n:
         points, weight = _weighted(integrand, sampler, batch, generator)
         chance = torch.rand(len(weight), generator=generator, dtype=weight.dtype, device=generator.device)
         copies = (weight / largest + chance.to(weight)).floor().long()
-        kept.append(points.repeat_interleave(copies, 0)[: n - found])
-        found += len(kept[-1])
-        repeated += int(kept[-1].diff(dim=0).eq(0).all(1).sum())
+        kept.append(points.repeat_interleave(copies, 0))
         weights.append(weight)
-    weights = torch.cat(weights)
-    return Unweighted(torch.cat(kept), summarize(weights), len(weights), repeated)
+        found += len(kept[-1])
+    kept, integral = torch.cat(kept)[:n], summarize(torch.cat(weights))
+    repeated = int(kept.diff(dim=0).eq(0).all(1).sum())
+    return Unweighted(kept, integral, found / integral.n, repeated)
 
 
 def _weighted(integrand: Integrand, sampler: Sampler, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -35,13 +36,15 @@ INITIAL = ("gg", "uux")
 
 _QUARKS = (1, 2, 3, 4, 5)
 
+Change = Callable[[Tensor], tuple[Tensor, Tensor]]
+
 
 def luminosities(pdf: ProtonPDF, x: Tensor, scale: float) -> Tensor:
     """Return f_a(x1) f_b(x2) ``(B, 2)`` of two gluons, and of a quark and an antiquark, at ``x`` ``(B, 2)``.
 
-    ``scale`` in GeV. The second is summed over five flavours and both sides: their ``|M|²`` at leading order is one and the same, as
-    QCD conserves C and massless quarks couple neither to tops nor to Higgs bosons by themselves. Raises InputError
-    for x or scale outside the table of densities.
+    ``scale`` in GeV. The second is summed over five flavours and both sides: their ``|M|²`` at leading order is one
+    and the same, as QCD conserves C and massless quarks couple neither to tops nor to Higgs bosons by themselves.
+    Raises InputError for x or scale outside the table of densities.
     """
     wanted = [21, *_QUARKS, *(-quark for quark in _QUARKS)]
     first, second = (pdf.xf(wanted, x[:, side], scale) / x[:, side, None] for side in (0, 1))
@@ -151,6 +154,27 @@ class HadronicProcess:
         density = luminosities(self.pdf, x, self.scale) * self.squared(momenta)
         empty = (weight == 0)[:, None]  # where no momenta exist, nor a square
         return Collision(x, to_lab(momenta, x), torch.where(empty, 0.0, density * (jacobian * flux * weight)[:, None]))
+
+    def channel(self, mapping: DecayTree | RamboOnDiet) -> tuple[Change, Change]:
+        """Return both ways between this process' unit numbers and those with another ``mapping`` in place of its own.
+
+        For `rewind.integrate.Mapped`: each function returns numbers ``(B, dims)`` and ``|dr/du|`` ``(B,)``.
+        """
+
+        def change(numbers: Tensor, start, end) -> tuple[Tensor, Tensor]:
+            energy = self.sqrt_s * self.fractions.forward(numbers[:, :2])[0].prod(1).sqrt()
+            momenta, weight = start.forward(numbers[:, 2:], energy)
+            found, other = end.inverse(momenta)
+            return torch.cat([numbers[:, :2], found], 1), weight / other
+
+        def forward(u: Tensor) -> tuple[Tensor, Tensor]:
+            return change(u, mapping, self.mapping)
+
+        def inverse(r: Tensor) -> tuple[Tensor, Tensor]:
+            u, jacobian = change(r, self.mapping, mapping)
+            return u, 1 / jacobian
+
+        return forward, inverse
 
     def __call__(self, r: Tensor) -> Tensor:
         """Return dσ ``(B,)`` in pb, summed over initial states; its mean over uniform numbers is σ."""
