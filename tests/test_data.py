@@ -36,4 +36,7 @@ def test_checkpoints_say_how_they_were_trained():
     for path in (DATA / "checkpoints").glob("*.safetensors"):
         about = checkpoints.describe(path)
         assert about["training"]["device"]
-        assert len(about["training"]["losses"]) == about["training"]["epochs"]
+        if path.stem.endswith("_sampler"):
+            assert about["training"]["evaluations"] >= 1_000_000
+        else:
+            assert len(about["training"]["losses"]) == about["training"]["epochs"]
