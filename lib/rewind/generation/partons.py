@@ -94,8 +94,8 @@ def train_sampler(
 ) -> SplineFlow:
     """Return a spline flow that draws almost as the cross-section does, after a VEGAS start; keep it at ``path``.
 
-    ``size`` holds options of :class:`~rewind.integrate.flows.SplineFlow`. Raises InputError for an unknown process and as
-    :func:`rewind.integrate.recipes.started_flow` does.
+    ``size`` holds options of :class:`~rewind.integrate.flows.SplineFlow`. Raises InputError for an unknown process and
+    as :func:`rewind.integrate.recipes.started_flow` does.
     """
     integrand = hadronic_process(process, alpha=alpha, c_tg=c_tg)
     generator = torch.Generator().manual_seed(seed)
