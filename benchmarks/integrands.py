@@ -1,4 +1,4 @@
-"""Neural importance sampling against `madnis` (optional: `pip install madnis`) on known integrands, equal evaluations.
+"""Neural importance sampling against `madnis` (optional: `make peers`) on known integrands, equal evaluations.
 
 Prints for each integrand, as mean ± standard error over seeds, the weights' relative standard deviation, the
 unweighting efficiency and the seconds that training took; the pull of every estimate that is 3 σ from the truth; and
