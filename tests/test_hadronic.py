@@ -90,6 +90,18 @@ def test_events_balance_and_stand_on_their_shells(final, pdf):
     assert (parts > 0).all(1).double().mean() > 0.95
 
 
+@pytest.mark.parametrize("final", ["tt", "tth", "tt_dilep", "tth_semilep_bb"])
+@pytest.mark.parametrize("corner", [0.0, 1e-15, 1.0])
+def test_corners_of_the_hypercube_are_part_of_it(final, corner, pdf):
+    hadronic = process(final, pdf)
+    r = unit(50, hadronic.dims)
+    assert hadronic(torch.full_like(r, corner)).isfinite().all()
+    for k in range(hadronic.dims):
+        r[:, k], before = corner, r[:, k].clone()
+        assert hadronic(r).isfinite().all(), f"number {k}"
+        r[:, k] = before
+
+
 def test_quarks_and_antiquarks_may_change_sides(pdf):
     hadronic = process("tth_dilep", pdf, alpha=0.7)
     x, momenta, _ = hadronic.collisions(unit(200, hadronic.dims))

@@ -526,6 +526,17 @@ def test_unweighted_points_follow_the_integrand():
     assert exact.repeated < 5
 
 
+def test_unweighting_a_mixture_loses_no_channel():
+    halves = [
+        Mapped(Uniform(1), lambda u, a=a: ((u + a) / 2, torch.full((len(u),), 0.5)), lambda x: (x, torch.ones(len(x))))
+        for a in (0, 1)
+    ]
+    points, _ = Mixture(halves, learn=False).sample(1000, torch.Generator().manual_seed(1))
+    first = points[:300, 0]
+    assert 0.35 < float((first < 0.5).double().mean()) < 0.65
+    assert len(first) == 300
+
+
 def test_unweighting_an_adapted_grid_keeps_more():
     generator = torch.Generator().manual_seed(12)
     integrand = INTEGRANDS["gaussian 4D"].function

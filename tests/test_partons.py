@@ -132,4 +132,16 @@ def test_bad_input(tmp_path, capsys):
         partons.generate("z_jets", 10, tmp_path / "x.lhe")
     assert cli.main(["partons", "ttbar_dilepton", "-n", "5", "-o", str(tmp_path / "no" / "x.lhe")]) == 2
     assert "no/x.lhe: cannot be written" in capsys.readouterr().err
+    for options, message in (
+        (["--seed", "-1"], "seed = -1: a whole number"),
+        (["--seed", "99999999999999999999"], "seed = 99999999999999999999"),
+        (["--alpha", "nan"], "alpha = nan, c_tg = 0: finite numbers are needed"),
+        (["--alpha", "0.5"], "alpha = 0.5: tt_dilep has no Higgs boson"),
+        (["--c-tg", "inf"], "c_tg = inf"),
+        (["-o", ""], "cannot be written"),
+        (["-o", "/etc/passwd/x.lhe"], "/etc/passwd/x.lhe: cannot be written"),
+    ):
+        given = ["partons", "ttbar_dilepton", "-n", "5", "-o", str(tmp_path / "x.lhe"), *options]
+        assert cli.main(given) == 2
+        assert message in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []

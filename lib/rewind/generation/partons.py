@@ -187,6 +187,10 @@ def generate(
     widths, times the number of flavour assignments. Raises InputError for what does not exist or cannot be written.
     """
     integrand = hadronic_process(process, alpha=alpha, c_tg=c_tg)
+    if not 0 <= seed < 2**63:
+        raise InputError(f"seed = {seed}: a whole number from 0 to 2^63 − 1 is needed")
+    if not Path(path).name or not Path(path).parent.is_dir():
+        raise InputError(f"{path}: cannot be written, there is no such folder or no name")
     generator = torch.Generator().manual_seed(seed)
     if sampler is None:
         sampler = adapted_grid(integrand, integrand.dims, _GRID_EVALUATIONS, generator)

@@ -200,7 +200,7 @@ class Mixture(Sampler):
         return self.logits.detach().softmax(0)
 
     def sample(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Return points ``(n, dims)``, channel after channel, and the logarithm of their density.
+        """Return points ``(n, dims)`` in random order, and the logarithm of their density.
 
         The counts are systematic: nα_i in the mean, and within one of it.
         """
@@ -210,6 +210,7 @@ class Mixture(Sampler):
         ends[-1] = n
         counts = torch.diff(ends, prepend=ends.new_zeros(1)).tolist()
         points = torch.cat([c.sample(k, generator)[0] for c, k in zip(self.channels, counts, strict=True) if k])
+        points = points[torch.randperm(n, generator=generator, device=generator.device).to(points.device)]
         return points, self.log_prob(points).detach()
 
     def log_prob(self, points: Tensor) -> Tensor:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -35,6 +36,8 @@ INITIAL = ("gg", "uux")
 """Initial states, as `rewind.physics.amplitudes` spells them; uux stands for all light quarks and antiquarks."""
 
 _QUARKS = (1, 2, 3, 4, 5)
+
+_ABOVE = 1e-9  # of the threshold, where √ŝ begins: below, rounding leaves no phase space
 
 Change = Callable[[Tensor], tuple[Tensor, Tensor]]
 
@@ -112,7 +115,7 @@ class HadronicProcess:
     ``mapping`` is the final state's phase space, its `decay_tree` by default, whose threshold is the least √ŝ.
     Factorisation is at ``scale`` (GeV); α_s stands in ``parameters``. ``alpha`` and ``c_tg`` are those of
     `rewind.physics.amplitudes.squared`. Raises InputError for an unknown final state, a mapping of other particles,
-    and a threshold that ``sqrt_s`` does not reach.
+    a threshold that ``sqrt_s`` does not reach, couplings that are not finite, and a phase without a Higgs boson.
     """
 
     def __init__(
@@ -129,6 +132,10 @@ class HadronicProcess:
         sqrt_s: float = constants.SQRT_S,
     ):
         n = len(_process(final).particles) - 2
+        if not all(math.isfinite(value) for value in (alpha, c_tg)):
+            raise InputError(f"alpha = {alpha:g}, c_tg = {c_tg:g}: finite numbers are needed")
+        if alpha and not _process(final).higgs:
+            raise InputError(f"alpha = {alpha:g}: {final} has no Higgs boson whose coupling could have a phase")
         self.mapping = decay_tree(final, parameters) if mapping is None else mapping
         if self.mapping.n != n:
             raise InputError(f"mapping of {self.mapping.n} particles: {final} has {n}")
@@ -136,7 +143,8 @@ class HadronicProcess:
             raise InputError(f"sqrt_s = {sqrt_s:g} GeV: {final} begins at {self.mapping.threshold:g}")
         self.final, self.pdf, self.scale, self.sqrt_s, self.parameters = final, pdf, scale, sqrt_s, parameters
         self.alpha, self.c_tg = alpha, c_tg
-        self.fractions = IncomingFractions((self.mapping.threshold / sqrt_s) ** 2, tau_exponent)
+        least = self.mapping.threshold * (1 + _ABOVE)
+        self.fractions = IncomingFractions((least / sqrt_s) ** 2, tau_exponent)
         self.dims = 2 + self.mapping.dims
 
     def squared(self, momenta: Tensor) -> Tensor:

@@ -123,7 +123,7 @@ class DecayTree:
         ``sqrt_s`` is a number or ``(B,)``, GeV. Raises InputError outside [0, 1] and below threshold.
         """
         r = checked_unit(r, self.dims)
-        sqrt_s = checked_energy(sqrt_s, torch.tensor(self.threshold), len(r)).to(r.device)
+        sqrt_s = checked_energy(sqrt_s, torch.tensor(self.threshold, dtype=torch.float64), len(r)).to(r.device)
         momenta: dict[int, Tensor] = {}
         total, beam = _incoming(sqrt_s)
         weight = self._descend(self.root, total, sqrt_s, beam, iter(r.unbind(1)), momenta)
