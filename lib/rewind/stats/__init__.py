@@ -6,6 +6,7 @@ from rewind.stats.distances import (
     c2st,
     energy_distance,
     mmd,
+    mmd_loss,
     triangular_discriminator,
     wasserstein1,
 )
@@ -19,6 +20,7 @@ __all__ = [
     "energy_distance",
     "median",
     "mmd",
+    "mmd_loss",
     "quantile",
     "rank_uniformity",
     "sbc_ranks",

@@ -14,11 +14,12 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from torch import Tensor
 
 from rewind.errors import InputError
 from rewind.stats.bootstrap import as_samples, as_weights
 
-__all__ = ["C2ST", "c2st", "energy_distance", "mmd", "triangular_discriminator", "wasserstein1"]
+__all__ = ["C2ST", "c2st", "energy_distance", "mmd", "mmd_loss", "triangular_discriminator", "wasserstein1"]
 
 
 def _pair(p, q) -> tuple[np.ndarray, np.ndarray]:
@@ -63,6 +64,26 @@ def mmd(p, q, *, bandwidths=(0.1, 0.3, 1.0, 3.0), weights=None) -> float:
         return (weight @ kernel(values, values) @ weight - len(bandwidths) * weight @ weight) / (1 - weight @ weight)
 
     return float(within(p, w) + within(q, v) - 2 * w @ kernel(p, q) @ v)
+
+
+def mmd_loss(p: Tensor, q: Tensor, *, bandwidths=(0.1, 0.3, 1.0, 3.0)) -> Tensor:
+    """Return what :func:`mmd` does, without weights, as a differentiable scalar of tensors ``(n, d)`` and ``(m, d)``.
+
+    Unbiased as well: zero on average for equal distributions, whatever the sizes, and sometimes negative. Raises
+    InputError for other shapes and for fewer than two points.
+    """
+    if p.ndim != 2 or q.ndim != 2 or p.shape[1] != q.shape[1] or min(len(p), len(q)) < 2:
+        raise InputError(f"samples of shapes {tuple(p.shape)} and {tuple(q.shape)}: (n, d) and (m, d), n, m ≥ 2 needed")
+
+    def kernel(a, b):
+        squared = ((a**2).sum(1)[:, None] + (b**2).sum(1) - 2 * a @ b.T).clip(0)
+        return sum((squared / (-2 * h * h)).exp() for h in bandwidths)
+
+    def within(values):
+        n = len(values)
+        return (kernel(values, values).sum() - n * len(bandwidths)) / (n * (n - 1))
+
+    return within(p) + within(q) - 2 * kernel(p, q).mean()
 
 
 def triangular_discriminator(p_counts, q_counts) -> float:

@@ -1,0 +1,176 @@
+"""The classical rival: one jet for each quark, chosen by the masses that H, W and tops must have.
+
+A hypothesis names four b-jets (two of the Higgs boson, one of each top) and two jets of the W → qq̄'; the neutrino has
+the missing transverse momentum and one of the two p_z that the W mass allows. Momenta (E, px, py, pz), GeV.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import combinations, permutations
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rewind import kinematics
+from rewind.errors import InputError
+from rewind.mem.dataset import Dataset, recoil
+from rewind.physics.constraints import w_mass_roots
+
+__all__ = ["Masses", "assign", "closeness", "fit_masses", "fit_scale", "hypotheses", "sum_of_objects"]
+
+_FEWEST, _NEAR, _CHUNK = 100, 0.2, 500
+
+
+@dataclass(frozen=True)
+class Masses:
+    """Hold means and widths in GeV, each as (m, σ), of what is reconstructed from the right jets."""
+
+    higgs: tuple[float, float]
+    hadronic_w: tuple[float, float]
+    hadronic_top: tuple[float, float]
+    leptonic_top: tuple[float, float]
+
+
+def hypotheses(n_jets: int) -> Tensor:
+    """Return all assignments ``(P, 6)`` of ``n_jets`` jets: positions of b_lep, b_had, both b of H, both quarks of W.
+
+    The order within H and within W makes no difference, so that P = n!/(n − 6)!/4.
+    """
+    if n_jets < 6:
+        raise InputError(f"n_jets = {n_jets}: six quarks need six jets")
+    rows = [
+        (*tops, *higgs, *quarks)
+        for tops in permutations(range(n_jets), 2)
+        for higgs in combinations(sorted(set(range(n_jets)) - set(tops)), 2)
+        for quarks in combinations(sorted(set(range(n_jets)) - set(tops) - set(higgs)), 2)
+    ]
+    return torch.tensor(rows)
+
+
+class _Hypotheses(NamedTuple):
+    """Hold the particles of all hypotheses, ``(B, P, 4)``; with both neutrinos P counts each assignment twice."""
+
+    higgs: Tensor
+    hadronic_w: Tensor
+    hadronic_top: Tensor
+    leptonic_top: Tensor
+    n_untagged: Tensor
+    allowed: Tensor
+
+    @property
+    def heavy(self) -> Tensor:
+        """Return H, t_had and t_lep, ``(B, P, 3, 4)``."""
+        return torch.stack([self.higgs, self.hadronic_top, self.leptonic_top], 2)
+
+
+def _ordered(data: Dataset, n_jets: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the jets, their presence and tags with the tagged ones first, then by pT, at most ``n_jets``."""
+    data = data.padded(max(n_jets, data.jets.shape[1]))
+    position = torch.arange(data.jets.shape[1])
+    order = (position - 100 * data.btag.long() - 50 * data.jet_mask.long()).argsort(1)[:, :n_jets]
+    jets = data.jets.gather(1, order[..., None].expand(-1, -1, 4))
+    return jets, data.jet_mask.gather(1, order), data.btag.gather(1, order)
+
+
+def _all(data: Dataset, rows: Tensor, n_jets: int) -> _Hypotheses:
+    jets, present, tagged = _ordered(data, n_jets)
+    roots = w_mass_roots(data.lepton, data.met).pz
+    transverse = data.met[:, None].expand(-1, 2, -1)
+    neutrino = torch.cat([transverse, roots[..., None]], -1)
+    neutrino = torch.cat([neutrino.norm(dim=-1, keepdim=True), neutrino], -1)
+    w = (data.lepton[:, None] + neutrino).repeat_interleave(len(rows), 1)
+    rows = rows.repeat(2, 1)
+    b_lep, b_had, *others = (jets[:, rows[:, i]] for i in range(6))
+    hadronic_w = others[2] + others[3]
+    n_untagged = (~tagged[:, rows[:, :4]]).sum(-1)
+    return _Hypotheses(
+        others[0] + others[1], hadronic_w, hadronic_w + b_had, w + b_lep, n_untagged, present[:, rows].all(-1)
+    )
+
+
+def _chosen(data: Dataset, n_jets: int, cost: Callable[[_Hypotheses, slice], Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    """Return heavy particles ``(B, 3, 4)``, the W ``(B, 4)`` and the ``cost`` ``(B,)`` of the cheapest hypotheses."""
+    rows, found = hypotheses(n_jets), []
+    for start in range(0, len(data), _CHUNK):
+        part = slice(start, start + _CHUNK)
+        tried = _all(data[part], rows, n_jets)
+        least, best = cost(tried, part).masked_fill(~tried.allowed, torch.inf).min(1)
+        event = torch.arange(len(best))
+        found.append((tried.heavy[event, best], tried.hadronic_w[event, best], least))
+    return tuple(torch.cat(values) for values in zip(*found, strict=True))
+
+
+def _pull(p: Tensor, expected: tuple[float, float]) -> Tensor:
+    return ((kinematics.mass(p) - expected[0]) / expected[1]) ** 2
+
+
+def _nearest(data: Dataset, n_jets: int) -> tuple[Tensor, Tensor, Tensor]:
+    def distance(tried, part):
+        truth = data.partons[part, None, :3]
+        return ((tried.heavy - truth)[..., 1:].norm(dim=-1) / truth[..., 0]).amax(-1)
+
+    return _chosen(data, n_jets, distance)
+
+
+def closeness(data: Dataset, *, n_jets: int = 7) -> Tensor:
+    """Return how near ``(B,)`` the best of all hypotheses comes to the truth.
+
+    The distance is the largest, over H, t_had and t_lep, of ``|p − p_true|`` over the true energy.
+    """
+    return _nearest(data, n_jets)[2]
+
+
+def fit_masses(data: Dataset, *, n_jets: int = 7) -> Masses:
+    """Return means and widths (median, half the 16–84 % range) of masses in training events.
+
+    The right hypothesis is the one that comes closest to the true H, t_had and t_lep; each must be nearer than 20 % of
+    its energy, else a quark has no jet. Raises InputError for fewer than 100 such events.
+    """
+
+    heavy, w, away = _nearest(data, n_jets)
+    right = away < _NEAR
+    if int(right.sum()) < _FEWEST:
+        raise InputError(f"masses: {int(right.sum())} events with all six jets; at least {_FEWEST} are needed")
+    peaks = [_peak(kinematics.mass(p[right])) for p in (heavy[:, 0], w, heavy[:, 1], heavy[:, 2])]
+    return Masses(*peaks)
+
+
+def _peak(mass: Tensor) -> tuple[float, float]:
+    low, middle, high = np.quantile(mass.numpy(), (0.16, 0.5, 0.84))
+    return float(middle), float((high - low) / 2)
+
+
+def assign(data: Dataset, masses: Masses, *, n_jets: int = 7, untagged: float = 4.0) -> Tensor:
+    """Return H, t_had, t_lep and the gluon, ``(B, 4, 4)``, of the hypothesis with the least χ².
+
+    χ² sums the pulls of the four ``masses``, and ``untagged`` for each of the four b-jets without a tag. The candidates
+    are the b-tagged jets, then the others in falling pT, ``n_jets`` together. The gluon is the
+    :func:`~rewind.mem.dataset.recoil` of the other three. Raises InputError for fewer than six jets.
+    """
+    data.check()
+
+    def chi_squared(tried, _part):
+        named = ("higgs", "hadronic_w", "hadronic_top", "leptonic_top")
+        return sum(_pull(getattr(tried, name), getattr(masses, name)) for name in named) + untagged * tried.n_untagged
+
+    heavy, _, _ = _chosen(data, n_jets, chi_squared)
+    return _with_recoil(heavy)
+
+
+def _with_recoil(heavy: Tensor) -> Tensor:
+    return torch.cat([heavy, recoil(heavy.sum(1))[:, None]], 1)
+
+
+def fit_scale(truth: Tensor, assigned: Tensor) -> Tensor:
+    """Return factors ``(3,)``: the median of true over assigned pT of H, t_had and t_lep, ``(B, 4, 4)`` both."""
+    ratio = kinematics.pt(truth[:, :3]) / kinematics.pt(assigned[:, :3])
+    return ratio.quantile(0.5, dim=0)
+
+
+def sum_of_objects(data: Dataset) -> Tensor:
+    """Return the p_z ``(B,)`` of all jets, the lepton and the neutrino, with the smaller root of the W mass."""
+    return data.jets[..., 3].sum(1) + data.lepton[:, 3] + w_mass_roots(data.lepton, data.met).pz[:, 0]

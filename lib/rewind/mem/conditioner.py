@@ -1,0 +1,299 @@
+"""The conditioning transformer: from jets, lepton and missing momentum to H, t_had, t_lep, the boost and the gluon.
+
+Rotations about the beam and both reflections change no distribution. Each event is turned so that its lepton flies
+along the first axis, forward, with the missing momentum in the upper half plane; what is regressed there is turned
+back. Directions are unit vectors, so that no azimuth has a seam.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from rewind import kinematics
+from rewind.errors import InputError
+from rewind.mem.dataset import PARTONS, Dataset
+from rewind.nn import checkpoints
+from rewind.nn.mdmm import Multipliers
+from rewind.nn.preprocessing import Standardize
+from rewind.nn.training import Optimization, Trainable, fit
+from rewind.nn.transformer import SetEncoder
+from rewind.physics.constants import M_H, M_TOP
+from rewind.stats.distances import mmd_loss
+
+__all__ = ["BASELINE", "Conditioner", "conditioner", "load_conditioner", "train_conditioner"]
+
+BASELINE = {"huber_weight": 1.0, "mmd_weight": 0.0, "huber_max": None, "mmd_max": None}
+_N_HEAVY, _PER_JET = 3, 6
+_MASSES = (M_H, M_TOP, M_TOP)
+_BOOST, _GLUON = 300.0, (50.0, 50.0, 200.0)  # GeV, where asinh turns from linear to logarithmic
+
+
+def _turn(vectors: Tensor, frame: Tensor) -> Tensor:
+    """Return three-momenta ``(B, N, 3)`` in the canonical ``frame`` ``(B, 4)``: cosine, sine, signs of y and z."""
+    c, s, fy, fz = frame[:, None].unbind(-1)
+    x, y, z = vectors.unbind(-1)
+    return torch.stack([c * x + s * y, fy * (c * y - s * x), fz * z], -1)
+
+
+def _turn_back(vectors: Tensor, frame: Tensor) -> Tensor:
+    """Undo :func:`_turn`."""
+    c, s, fy, fz = frame[:, None].unbind(-1)
+    x, y, z = vectors.unbind(-1)
+    return torch.stack([c * x - s * fy * y, s * x + c * fy * y, fz * z], -1)
+
+
+def _frame(data: Dataset) -> Tensor:
+    pt = kinematics.pt(data.lepton)
+    cosine, sine = data.lepton[:, 1] / pt, data.lepton[:, 2] / pt
+    across = cosine * data.met[:, 1] - sine * data.met[:, 0]
+    one = torch.ones_like(pt)
+    return torch.stack(
+        [cosine, sine, torch.where(across < 0, -one, one), torch.where(data.lepton[:, 3] < 0, -one, one)], 1
+    )
+
+
+def _features(p: Tensor) -> list[Tensor]:
+    """Return what the network reads of momenta (px, py, pz, E): components, log E, log pT, η, direction."""
+    pt = p[..., :2].norm(dim=-1).clip(1e-3)
+    return [
+        *(torch.asinh(p[..., i] / 30.0) for i in range(3)),
+        (p[..., 3].clip(1e-3) / 100.0).log(),
+        (pt / 50.0).log(),
+        torch.asinh(p[..., 2] / pt),
+        p[..., 0] / pt,
+        p[..., 1] / pt,
+    ]
+
+
+def _log_mass(p: Tensor) -> Tensor:
+    squared = p[..., 3] ** 2 - (p[..., :3] ** 2).sum(-1)
+    return (1 + squared.clip(0) / 80.0**2).log()
+
+
+class Conditioner(Trainable):
+    """Regress (log pT, η, cos φ, sin φ) of H, t_had and t_lep and the boost, 13 numbers, from a set of objects.
+
+    The gluon's three-momentum is the boost along the beam minus the sum of the other three. The losses are Huber's of
+    each particle, of the boost and of the gluon, and the squared maximum mean discrepancy between predicted and true
+    points, of each particle and of all 13 numbers. The objective is their means, weighted by ``huber_weight`` and
+    ``mmd_weight``; each one for which a bound is given (``huber_max``, ``mmd_max``) is held below it by
+    :class:`~rewind.nn.mdmm.Multipliers`. Targets are (B, 4, 3) three-momenta in the laboratory, in the order of
+    ``PARTONS``.
+    """
+
+    def __init__(
+        self, max_jets: int, width: int, layers: int, heads: int, weights: tuple[float, float], bounds, damping: float
+    ):
+        super().__init__()
+        self.max_jets, self.weights = max_jets, weights
+        self.lepton, self.jet = nn.Linear(12, width), nn.Linear(12, width)
+        self.whole = nn.Linear(9, width)
+        self.encoder = SetEncoder(width, layers=layers, class_layers=1, heads=heads)
+        n_out = 4 * _N_HEAVY + 1
+        self.head = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, n_out))
+        self.scale = Standardize(2 * _N_HEAVY + 1)
+        n_huber, n_mmd = len(PARTONS) + 1, _N_HEAVY + 1
+        self.constrained = [kind for kind, bound in zip(("huber", "mmd"), bounds, strict=True) if bound is not None]
+        limits = [
+            bound for bound, n in zip(bounds, (n_huber, n_mmd), strict=True) if bound is not None for _ in range(n)
+        ]
+        self.multipliers = Multipliers(limits, damping=damping)
+
+    def read(self, data: Dataset) -> Tensor:
+        """Return events ``(B, F)``, float32, in the canonical frame, the frame itself in the first columns.
+
+        Raises InputError for events with more jets than the model is for.
+        """
+        data = data.padded(self.max_jets)
+        frame = _frame(data)
+
+        def rows(p4, *extra):
+            return torch.cat([_turn(p4[..., 1:], frame), p4[..., :1], *(v[..., None].to(p4) for v in extra)], -1)
+
+        lepton = rows(data.lepton[:, None], data.is_muon[:, None], data.charge[:, None])
+        jets = rows(data.jets, data.btag, data.jet_mask)
+        met = _turn(torch.cat([data.met, torch.zeros_like(data.met[:, :1])], 1)[:, None], frame)[:, 0, :2]
+        return torch.cat([frame, met, lepton.flatten(1), jets.flatten(1)], 1).float()
+
+    def tensors(self, data: Dataset) -> tuple[Tensor, Tensor]:
+        """Return the targets ``(B, 4, 3)`` and events that :func:`rewind.nn.training.fit` needs."""
+        return data.partons[..., 1:].float(), self.read(data)
+
+    def fit_scales(self, target: Tensor, event: Tensor) -> Conditioner:
+        """Standardise log pT, η and the boost by training events."""
+        self.scale.fit(self._straight(self._coordinates(target, event)))
+        return self
+
+    def _coordinates(self, target: Tensor, event: Tensor) -> Tensor:
+        """Return the 13 numbers of true partons, not standardised."""
+        inside = _turn(target, event[:, :4])
+        heavy = inside[:, :_N_HEAVY]
+        pt = heavy[..., :2].norm(dim=-1).clip(1e-3)
+        points = torch.stack([pt.log(), torch.asinh(heavy[..., 2] / pt), heavy[..., 0] / pt, heavy[..., 1] / pt], -1)
+        boost = torch.asinh(inside[..., 2].sum(1, keepdim=True) / _BOOST)
+        return torch.cat([points.flatten(1), boost], 1)
+
+    @staticmethod
+    def _straight(coordinates: Tensor) -> Tensor:
+        """Return those of the 13 numbers that are no directions."""
+        points = coordinates[:, :-1].unflatten(1, (_N_HEAVY, 4))
+        return torch.cat([points[..., :2].flatten(1), coordinates[:, -1:]], 1)
+
+    def _standardized(self, coordinates: Tensor) -> Tensor:
+        points = coordinates[:, :-1].unflatten(1, (_N_HEAVY, 4))
+        straight = self.scale(self._straight(coordinates))
+        heavy = torch.cat([straight[:, :-1].unflatten(1, (_N_HEAVY, 2)), points[..., 2:]], -1)
+        return torch.cat([heavy.flatten(1), straight[:, -1:]], 1)
+
+    def forward(self, event: Tensor) -> Tensor:
+        """Return the 13 numbers ``(B, 13)`` in the canonical frame: standardised, directions of length one."""
+        met, lepton, jets = event[:, 4:6], event[:, 6:12], event[:, 12:].unflatten(1, (-1, _PER_JET))
+        present = jets[..., 5] > 0
+        n_jets = int(present.sum(1).max()) if len(event) else 0
+        jets, present = jets[:, :n_jets], present[:, :n_jets]
+        visible = lepton[:, :4] + (jets[..., :4] * present[..., None]).sum(1)
+        across = (lepton[:, :2].norm(dim=1) * met.norm(dim=1) - (lepton[:, :2] * met).sum(1)).clip(0)
+        with_lepton = _log_mass(jets[..., :4] + lepton[:, None, :4])
+        own = (jets[..., 3] ** 2 - (jets[..., :3] ** 2).sum(-1)).clip(0)
+        jet = [*_features(jets), (1 + own).log() / 5, jets[..., 4], with_lepton, present.float()]
+        one = torch.stack(
+            [*_features(lepton), lepton[:, 4], lepton[:, 5], (1 + 2 * across / 80.0**2).log(), met.norm(dim=1) / 100],
+            -1,
+        )
+        whole = [
+            *(torch.asinh(met[:, i] / 30.0) for i in range(2)),
+            (met.norm(dim=1).clip(1e-2) / 50.0).log(),
+            *(torch.asinh(visible[:, i] / 100.0) for i in range(3)),
+            (visible[:, 3].clip(1e-3) / 500.0).log(),
+            present.sum(1) / 6.0,
+            (jets[..., 4] * present).sum(1) / 3.0,
+        ]
+        tokens = [self.lepton(one)[:, None], self.whole(torch.stack(whole, -1))[:, None]]
+        tokens = torch.cat([*tokens, self.jet(torch.stack(jet, -1)) * present[..., None]], 1)
+        there = torch.cat([torch.ones_like(tokens[:, :2, 0], dtype=torch.bool), present], 1)
+        out = self.head(self.encoder(tokens, there))
+        points = out[:, :-1].unflatten(1, (_N_HEAVY, 4))
+        direction = points[..., 2:] / (points[..., 2:].norm(dim=-1, keepdim=True) + 1e-3)
+        return torch.cat([torch.cat([points[..., :2], direction], -1).flatten(1), out[:, -1:]], 1)
+
+    def _momenta(self, out: Tensor) -> Tensor:
+        """Return three-momenta ``(B, 4, 3)`` of the partons in the canonical frame."""
+        points = out[:, :-1].unflatten(1, (_N_HEAVY, 4))
+        straight = self.scale.inverse(self._straight(out))
+        log_pt, eta = straight[:, :-1].unflatten(1, (_N_HEAVY, 2)).unbind(-1)
+        pt, eta = log_pt.clip(max=9).exp(), eta.clip(-8, 8)
+        heavy = torch.stack([pt * points[..., 2], pt * points[..., 3], pt * torch.sinh(eta)], -1)
+        boost = _BOOST * torch.sinh(straight[:, -1].clip(-4, 4))
+        gluon = nn.functional.pad(boost[:, None], (2, 0)) - heavy.sum(1)
+        return torch.cat([heavy, gluon[:, None]], 1)
+
+    def terms(self, batch) -> dict[str, Tensor]:
+        """Return the losses of a batch (targets, events): ``huber`` ``(5,)`` of PARTONS and boost, ``mmd`` ``(4,)``.
+
+        The last MMD is that of all 13 numbers.
+        """
+        target, event = batch
+        out, wanted = self(event), self._standardized(self._coordinates(target, event))
+        distance = nn.functional.huber_loss(out, wanted, reduction="none")
+        scale = torch.tensor(_GLUON).to(out)
+        gluon = [torch.asinh(p[:, -1] / scale) for p in (self._momenta(out), _turn(target, event[:, :4]))]
+        by_particle = distance[:, :-1].unflatten(1, (_N_HEAVY, 4)).mean((0, 2))
+        rest = torch.stack([nn.functional.huber_loss(*gluon), distance[:, -1].mean()])
+        pairs = [(out[:, 4 * i : 4 * i + 4], wanted[:, 4 * i : 4 * i + 4]) for i in range(_N_HEAVY)]
+        return {
+            "huber": torch.cat([by_particle, rest]),
+            "mmd": torch.stack([mmd_loss(*pair, bandwidths=_BANDWIDTHS) for pair in [*pairs, (out, wanted)]]),
+        }
+
+    def loss(self, batch) -> Tensor:
+        """Return the damped Lagrangian in training, and in evaluation the objective with its penalty instead."""
+        terms = self.terms(batch)
+        objective = sum(w * terms[kind].mean() for kind, w in zip(("huber", "mmd"), self.weights, strict=True))
+        if not self.constrained:
+            return objective
+        values = torch.cat([terms[kind] for kind in self.constrained])
+        return objective + (self.multipliers(values) if self.training else self.multipliers.penalty(values))
+
+    @torch.no_grad()
+    def predict(self, event: Tensor) -> Tensor:
+        """Return four-momenta ``(B, 4, 4)`` in the laboratory, PARTONS on their mass shells."""
+        p = _turn_back(self._momenta(self(event)), event[:, :4]).double()
+        masses = p.new_tensor([*_MASSES, 0.0])
+        return torch.cat([((p**2).sum(-1) + masses**2).sqrt()[..., None], p], -1)
+
+
+_BANDWIDTHS = (0.3, 1.0, 3.0)
+
+
+def conditioner(
+    max_jets: int,
+    *,
+    width: int = 64,
+    layers: int = 4,
+    heads: int = 4,
+    huber_weight: float = 1.0,
+    mmd_weight: float = 0.0,
+    huber_max: float | None = 0.25,
+    mmd_max: float | None = 0.001,
+    damping: float = 10.0,
+) -> Conditioner:
+    """Build an untrained conditioner for at most ``max_jets`` jets; bounds as in CMS-DP-2023-85, None for no bound.
+
+    Raises InputError for fewer jets than the six quarks, and where neither a weight nor a bound is there to train on.
+    """
+    if max_jets < 6:
+        raise InputError(f"max_jets = {max_jets}: at least the 6 quarks of the hard process are needed")
+    if huber_weight == mmd_weight == 0 and huber_max is None and mmd_max is None:
+        raise InputError("neither a weight nor a bound: nothing to train on")
+    return Conditioner(max_jets, width, layers, heads, (huber_weight, mmd_weight), (huber_max, mmd_max), damping)
+
+
+def train_conditioner(
+    train: Dataset,
+    validation: Dataset,
+    path: str | Path | None = None,
+    *,
+    size: dict | None = None,
+    max_jets: int | None = None,
+    epochs: int,
+    batch_size: int = 512,
+    learning_rate: float = 2e-3,
+    weight_decay: float = 1e-4,
+    seed: int = 0,
+    device: str = "auto",
+    run_dir: str | Path | None = None,
+) -> tuple[Conditioner, dict]:
+    """Return a conditioner trained on ``train`` and its record; keep the weights of the lowest ``validation`` loss.
+
+    ``size`` holds options of :func:`conditioner`; ``max_jets`` is the most of any training event unless given. With
+    ``path`` the checkpoint is written there. Raises InputError as :func:`rewind.nn.training.fit` does.
+    """
+    configuration = {"max_jets": max_jets or int(train.jet_mask.sum(1).max()), **(size or {})}
+    torch.manual_seed(seed)
+    model = conditioner(**configuration)
+    tensors = model.tensors(train)
+    model.fit_scales(*tensors)
+    record = fit(
+        model,
+        tensors,
+        model.tensors(validation),
+        epochs=epochs,
+        batch_size=batch_size,
+        optimization=Optimization(learning_rate=learning_rate, weight_decay=weight_decay),
+        seed=seed,
+        device=device,
+        run_dir=run_dir,
+    )
+    record["n_training_events"] = len(train)
+    if path is not None:
+        data = checkpoints.fingerprint(*tensors)
+        checkpoints.save(path, model, configuration=configuration, data=data, training=record)
+    return model, record
+
+
+def load_conditioner(path: str | Path) -> Conditioner:
+    """Return a trained conditioner; raises InputError as :func:`rewind.nn.checkpoints.load` does."""
+    return checkpoints.load(path, conditioner)

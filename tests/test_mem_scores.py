@@ -1,0 +1,29 @@
+"""Bands of known distributions, and the frame in which the partons' sum is at rest."""
+
+import numpy as np
+import pytest
+import torch
+
+from rewind import kinematics
+from rewind.errors import InputError
+from rewind.mem import scores
+
+
+def test_the_sum_is_at_rest_and_masses_stay():
+    rng = np.random.default_rng(1)
+    p = torch.from_numpy(rng.normal(0, 100, (50, 4, 4)))
+    p[..., 0] = ((p[..., 1:] ** 2).sum(-1) + 125**2).sqrt()
+    inside = scores.to_centre_of_mass(p)
+    assert inside.sum(1)[:, 1:].abs().max() < 1e-9
+    torch.testing.assert_close(kinematics.mass(inside), kinematics.mass(p))
+    torch.testing.assert_close(inside.sum(1)[:, 0], kinematics.mass(p.sum(1)))
+
+
+def test_bands_of_a_normal_distribution():
+    rng = np.random.default_rng(2)
+    x = rng.uniform(0, 2, 20000)
+    bands = scores.in_bins(rng.normal(1 + x // 1, 3), x, [0, 1, 2], rng)
+    assert np.all(abs(bands.bias - [1, 2]) < 4 * bands.bias_error)
+    assert np.all(abs(bands.half_width - 3 * 0.994458) < 4 * bands.half_width_error)
+    with pytest.raises(InputError, match="bin 2 to 3: 0 events"):
+        scores.in_bins(x, x, [0, 2, 3], rng)
