@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
+from typing import Self
 
 import awkward as ak
 import numpy as np
@@ -12,7 +14,28 @@ from torch import Tensor
 from rewind import kinematics
 from rewind.errors import InputError
 
-__all__ = ["momenta", "to_tensors"]
+__all__ = ["Columns", "momenta", "to_tensors"]
+
+
+class Columns:
+    """Give a frozen dataclass of tensors, one row an event, its length, choices of events, and checks of them."""
+
+    def __len__(self) -> int:
+        return len(getattr(self, fields(self)[0].name))
+
+    def __getitem__(self, which) -> Self:
+        if isinstance(which, int | np.integer):
+            which = range(len(self))[which]
+            which = slice(which, which + 1)
+        return replace(self, **{field.name: getattr(self, field.name)[which] for field in fields(self)})
+
+    def refuse(self, faults: Mapping[str, Tensor]) -> Self:
+        """Return self; raise InputError for the first event with one of the ``faults``, flags ``(B,)`` by name."""
+        for what, bad in faults.items():
+            if bad.any():
+                first = int(bad.nonzero()[0])
+                raise InputError(f"event {first}: {what} ({int(bad.sum())} such events); drop or repair them")
+        return self
 
 
 def momenta(objects: ak.Array) -> np.ndarray:
@@ -28,19 +51,19 @@ def momenta(objects: ak.Array) -> np.ndarray:
 
 
 def to_tensors(
-    objects: ak.Array, fields: Sequence[str], n_max: int | None = None, *, dtype: torch.dtype = torch.float32
+    objects: ak.Array, names: Sequence[str], n_max: int | None = None, *, dtype: torch.dtype = torch.float32
 ) -> tuple[Tensor, Tensor]:
     """Return a jagged collection as values ``(B, N, F)``, zero where empty, and the mask ``(B, N)`` of what is there.
 
     ``N`` is ``n_max``, or the largest number of objects; of more, the first ``n_max`` are kept (jets and leptons
     come in falling pT). Raises InputError for an unknown field.
     """
-    unknown = [name for name in fields if name not in objects.fields]
+    unknown = [name for name in names if name not in objects.fields]
     if unknown:
         raise InputError(f"no field {', '.join(unknown)}: the collection has {', '.join(objects.fields)}")
-    counts = ak.num(objects[fields[0]])
+    counts = ak.num(objects[names[0]])
     width = int(ak.max(counts, initial=0, mask_identity=False)) if n_max is None else n_max
-    columns = [ak.to_numpy(ak.fill_none(ak.pad_none(objects[name], width, clip=True), 0)) for name in fields]
+    columns = [ak.to_numpy(ak.fill_none(ak.pad_none(objects[name], width, clip=True), 0)) for name in names]
     values = torch.from_numpy(np.stack(columns, axis=-1).astype(np.float64)).to(dtype)
     mask = torch.arange(width) < torch.from_numpy(ak.to_numpy(counts).astype(np.int64))[:, None]
     return values, mask

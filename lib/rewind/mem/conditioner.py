@@ -17,8 +17,8 @@ from rewind.errors import InputError
 from rewind.mem.dataset import PARTONS, Dataset
 from rewind.nn import checkpoints
 from rewind.nn.mdmm import Multipliers
-from rewind.nn.preprocessing import Standardize
-from rewind.nn.training import Optimization, Trainable, fit
+from rewind.nn.preprocessing import Standardize, log_mass, momentum_features
+from rewind.nn.training import Optimization, Trainable, fit_and_save
 from rewind.nn.transformer import SetEncoder
 from rewind.physics.constants import M_H, M_TOP
 from rewind.stats.distances import mmd_loss
@@ -56,21 +56,9 @@ def _frame(data: Dataset) -> Tensor:
 
 
 def _features(p: Tensor) -> list[Tensor]:
-    """Return what the network reads of momenta (px, py, pz, E): components, log E, log pT, η, direction."""
+    """Return the usual features of momenta (px, py, pz, E), and the direction in the transverse plane."""
     pt = p[..., :2].norm(dim=-1).clip(1e-3)
-    return [
-        *(torch.asinh(p[..., i] / 30.0) for i in range(3)),
-        (p[..., 3].clip(1e-3) / 100.0).log(),
-        (pt / 50.0).log(),
-        torch.asinh(p[..., 2] / pt),
-        p[..., 0] / pt,
-        p[..., 1] / pt,
-    ]
-
-
-def _log_mass(p: Tensor) -> Tensor:
-    squared = p[..., 3] ** 2 - (p[..., :3] ** 2).sum(-1)
-    return (1 + squared.clip(0) / 80.0**2).log()
+    return [*momentum_features(p), p[..., 0] / pt, p[..., 1] / pt]
 
 
 class Conditioner(Trainable):
@@ -156,7 +144,7 @@ class Conditioner(Trainable):
         jets, present = jets[:, :n_jets], present[:, :n_jets]
         visible = lepton[:, :4] + (jets[..., :4] * present[..., None]).sum(1)
         across = (lepton[:, :2].norm(dim=1) * met.norm(dim=1) - (lepton[:, :2] * met).sum(1)).clip(0)
-        with_lepton = _log_mass(jets[..., :4] + lepton[:, None, :4])
+        with_lepton = log_mass(jets[..., :4] + lepton[:, None, :4])
         own = (jets[..., 3] ** 2 - (jets[..., :3] ** 2).sum(-1)).clip(0)
         jet = [*_features(jets), (1 + own).log() / 5, jets[..., 4], with_lepton, present.float()]
         one = torch.stack(
@@ -276,21 +264,20 @@ def train_conditioner(
     model = conditioner(**configuration)
     tensors = model.tensors(train)
     model.fit_scales(*tensors)
-    record = fit(
+    record = fit_and_save(
         model,
         tensors,
         model.tensors(validation),
+        path,
+        configuration=configuration,
+        n_events=len(train),
+        optimization=Optimization(learning_rate=learning_rate, weight_decay=weight_decay),
         epochs=epochs,
         batch_size=batch_size,
-        optimization=Optimization(learning_rate=learning_rate, weight_decay=weight_decay),
         seed=seed,
         device=device,
         run_dir=run_dir,
     )
-    record["n_training_events"] = len(train)
-    if path is not None:
-        data = checkpoints.fingerprint(*tensors)
-        checkpoints.save(path, model, configuration=configuration, data=data, training=record)
     return model, record
 
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from rewind import events, kinematics
 from rewind.errors import InputError
-from rewind.events.tensors import to_tensors
+from rewind.events.tensors import Columns, to_tensors
 from rewind.physics.constants import SQRT_S
 
 __all__ = ["PARTONS", "Dataset", "concatenate", "from_records", "load", "momentum_fractions", "recoil", "simulated"]
@@ -49,7 +49,7 @@ def momentum_fractions(total: Tensor, sqrt_s: float = SQRT_S) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Dataset:
+class Dataset(Columns):
     """Hold events with one lepton; four-momenta (E, px, py, pz) in GeV.
 
     ``jets`` ``(B, J, 4)`` in falling pT, zero where ``jet_mask`` ``(B, J)`` is false, ``btag`` ``(B, J)``, ``lepton``
@@ -69,15 +69,6 @@ class Dataset:
     partons: Tensor
     fractions: Tensor
     weight: Tensor
-
-    def __len__(self) -> int:
-        return len(self.met)
-
-    def __getitem__(self, which) -> Dataset:
-        if isinstance(which, int | np.integer):
-            which = range(len(self))[which]
-            which = slice(which, which + 1)
-        return replace(self, **{field.name: getattr(self, field.name)[which] for field in fields(self)})
 
     @property
     def boost(self) -> Tensor:
@@ -116,11 +107,7 @@ class Dataset:
             "the lepton has no transverse momentum": kinematics.pt(self.lepton) == 0,
             "a jet has no transverse momentum": ((kinematics.pt(self.jets) == 0) & self.jet_mask).any(1),
         }
-        for what, bad in faults.items():
-            if bad.any():
-                first = int(bad.nonzero()[0])
-                raise InputError(f"event {first}: {what} ({int(bad.sum())} such events); drop or repair them")
-        return self
+        return self.refuse(faults)
 
 
 def concatenate(parts: Sequence[Dataset]) -> Dataset:

@@ -7,7 +7,7 @@ top that decays to the lepton, whichever its charge, and then the other one.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import awkward as ak
@@ -18,6 +18,7 @@ from torch import Tensor
 from rewind import events, kinematics
 from rewind.errors import InputError
 from rewind.events.processes import find_process
+from rewind.events.tensors import Columns
 
 __all__ = ["MAX_JETS", "Dataset", "concatenate", "from_records", "load", "simulated"]
 
@@ -26,7 +27,7 @@ _NEUTRINOS, _BOTTOM, _TOP = (12, 14, 16), 5, 6
 
 
 @dataclass(frozen=True)
-class Dataset:
+class Dataset(Columns):
     """Hold events with L = 1 or 2 leptons and as many neutrinos; momenta in GeV, four-momenta (E, px, py, pz).
 
     ``leptons`` ``(B, L, 4)`` by leg, ``is_muon`` ``(B, L)``, ``jets`` ``(B, J, 4)`` in falling pT, zero where
@@ -45,15 +46,6 @@ class Dataset:
     tops: Tensor
     b_jets: Tensor
     weight: Tensor
-
-    def __len__(self) -> int:
-        return len(self.met)
-
-    def __getitem__(self, which) -> Dataset:
-        if isinstance(which, int | np.integer):
-            which = range(len(self))[which]
-            which = slice(which, which + 1)
-        return replace(self, **{field.name: getattr(self, field.name)[which] for field in fields(self)})
 
     @property
     def n_legs(self) -> int:
@@ -98,11 +90,7 @@ class Dataset:
         }
         if self.n_legs == 2:
             faults["both leptons are identical"] = (self.leptons[:, 0] == self.leptons[:, 1]).all(1)
-        for what, bad in faults.items():
-            if bad.any():
-                first = int(bad.nonzero()[0])
-                raise InputError(f"event {first}: {what} ({int(bad.sum())} such events); drop or repair them")
-        return self
+        return self.refuse(faults)
 
     def require_legs(self, n: int) -> Dataset:
         """Return self; raise InputError where events do not have ``n`` leptons."""

@@ -16,6 +16,7 @@ from rewind import kinematics
 from rewind.errors import InputError
 from rewind.neutrino import ellipse
 from rewind.neutrino.dataset import MAX_JETS, Dataset
+from rewind.nn.preprocessing import log_mass, momentum_features
 from rewind.physics.constraints import w_mass_roots
 
 __all__ = ["Frame", "SolutionFeatures", "TokenFeatures", "event_tensor", "unpack"]
@@ -196,24 +197,6 @@ def unpack(event: Tensor, n_legs: int) -> Unpacked:
     )
 
 
-def _log_mass(first: Tensor, second: Tensor) -> Tensor:
-    """Return log(1 + m²/(80 GeV)²) of pairs of momenta (px, py, pz, E)."""
-    total = first[..., :4] + second[..., :4]
-    squared = total[..., 3] ** 2 - (total[..., :3] ** 2).sum(-1)
-    return (1 + squared.clip(0) / 80.0**2).log()
-
-
-def _momentum_features(p: Tensor) -> list[Tensor]:
-    """Return what a network reads of momenta (px, py, pz, E): components, log E, log pT, η."""
-    pt = p[..., :2].norm(dim=-1).clip(1e-3)
-    return [
-        *(torch.asinh(p[..., i] / 30.0) for i in range(3)),
-        (p[..., 3].clip(1e-3) / 100.0).log(),
-        (pt / 50.0).log(),
-        torch.asinh(p[..., 2] / pt),
-    ]
-
-
 class TokenFeatures(nn.Module):
     """Turn an event tensor into tokens of a common width: leptons, jets, and one for the whole event."""
 
@@ -234,16 +217,16 @@ class TokenFeatures(nn.Module):
 
         lepton_pt = leptons[..., :2].norm(dim=-1)
         across = (lepton_pt * met.norm(dim=1)[:, None] - (leptons[..., :2] * met[:, None]).sum(-1)).clip(0)
-        others = [_log_mass(leptons[:, :1], leptons[:, 1:]).expand(-1, 2)] if self.n_legs == 2 else []
+        others = [log_mass(leptons[:, :1, :4] + leptons[:, 1:, :4]).expand(-1, 2)] if self.n_legs == 2 else []
         lepton = [
-            *_momentum_features(leptons),
+            *momentum_features(leptons),
             leptons[..., 4],
             (1 + 2 * across / 80.0**2).log(),
             torch.ones_like(lepton_pt),
         ]
         lepton = self.lepton(torch.stack([*lepton, *others], -1)) + self.legs
 
-        near = [_log_mass(leptons[:, leg : leg + 1], jets) for leg in range(self.n_legs)]
+        near = [log_mass(leptons[:, leg : leg + 1, :4] + jets[..., :4]) for leg in range(self.n_legs)]
         eta = torch.asinh(jets[..., 2] / jets[..., :2].norm(dim=-1).clip(1e-3))
         azimuth = torch.atan2(jets[..., 1], jets[..., 0])
         for leg in range(self.n_legs):
@@ -252,7 +235,7 @@ class TokenFeatures(nn.Module):
             d_phi = kinematics.delta_phi(azimuth, torch.atan2(one[..., 1], one[..., 0]))
             near.append((d_eta**2 + d_phi**2 + 1e-6).sqrt())
         mass_squared = (jets[..., 3] ** 2 - (jets[..., :3] ** 2).sum(-1)).clip(0)
-        jet = [*_momentum_features(jets), (1 + mass_squared).log() / 5, jets[..., 4], jets[..., 6], jets[..., 7]]
+        jet = [*momentum_features(jets), (1 + mass_squared).log() / 5, jets[..., 4], jets[..., 6], jets[..., 7]]
         jet = self.jet(torch.stack([*jet, *near], -1)) * present[..., None]
 
         visible = leptons[..., :4].sum(1) + (jets[..., :4] * present[..., None]).sum(1)
@@ -290,11 +273,11 @@ class SolutionFeatures(nn.Module):
         tops = neutrinos + parts.leptons[:, None, :, :4] + bottoms
         pair = tops.sum(2)
 
-        def log_mass(p):
+        def log_top_mass(p):
             return 0.5 * (p[..., 3] ** 2 - (p[..., :3] ** 2).sum(-1)).clip(1).log() - 5
 
-        by_leg = [*_momentum_features(neutrinos), log_mass(tops), torch.asinh(tops[..., 2] / 100)]
+        by_leg = [*momentum_features(neutrinos), log_top_mass(tops), torch.asinh(tops[..., 2] / 100)]
         by_leg = torch.stack([*by_leg, (1 + bottoms[..., :2].norm(dim=-1)).log() - 4], -1).flatten(2)
-        of_pair = torch.stack([log_mass(pair), pair[..., 2] / 500, pair[..., :2].norm(dim=-1) / 50], -1)
+        of_pair = torch.stack([log_top_mass(pair), pair[..., 2] / 500, pair[..., :2].norm(dim=-1) / 50], -1)
         features = torch.cat([by_leg, of_pair, present, (1 + distance).log()], -1)
         return self.linear(features) * present, present[..., 0] > 0

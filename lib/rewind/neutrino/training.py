@@ -12,7 +12,7 @@ from rewind.neutrino.dataset import Dataset
 from rewind.neutrino.flow import NeutrinoModel, neutrino_flow
 from rewind.neutrino.pairing import PairingNetwork, pairing_network
 from rewind.nn import checkpoints
-from rewind.nn.training import Optimization, fit
+from rewind.nn.training import Optimization, fit_and_save
 
 __all__ = ["flow_tensors", "load_flow", "load_pairing", "train_flow", "train_pairing"]
 
@@ -26,12 +26,6 @@ def flow_tensors(model: NeutrinoModel, data: Dataset) -> tuple[Tensor, Tensor]:
     known = data[data.matched]
     events = [model.read(data), model.read(known, pairing.truth(known))]
     return torch.cat([data.neutrinos, known.neutrinos]).float(), torch.cat(events)
-
-
-def _keep(path, model, configuration: dict, tensors: tuple[Tensor, ...], record: dict) -> None:
-    if path is not None:
-        data = checkpoints.fingerprint(*tensors)
-        checkpoints.save(path, model, configuration=configuration, data=data, training=record)
 
 
 def train_flow(
@@ -64,10 +58,13 @@ def train_flow(
     model = neutrino_flow(**configuration)
     tensors = flow_tensors(model, train)
     model.fit_scales(*tensors)
-    record = fit(
+    record = fit_and_save(
         model,
         tensors,
         flow_tensors(model, validation),
+        path,
+        configuration=configuration,
+        n_events=len(train),
         epochs=epochs,
         batch_size=batch_size,
         optimization=Optimization(learning_rate=learning_rate, weight_decay=weight_decay),
@@ -76,8 +73,6 @@ def train_flow(
         device=device,
         run_dir=run_dir,
     )
-    record["n_training_events"] = len(train)
-    _keep(path, model, configuration, tensors, record)
     return model, record
 
 
@@ -104,10 +99,13 @@ def train_pairing(
     configuration = {"n_legs": train.n_legs, **(size or {})}
     torch.manual_seed(seed)
     model, tensors = pairing_network(**configuration), pairing.training_tensors(train)
-    record = fit(
+    record = fit_and_save(
         model,
         tensors,
         pairing.training_tensors(validation),
+        path,
+        configuration=configuration,
+        n_events=int(train.matched.sum()),
         epochs=epochs,
         batch_size=batch_size,
         optimization=Optimization(learning_rate=learning_rate, weight_decay=weight_decay),
@@ -115,8 +113,6 @@ def train_pairing(
         device=device,
         run_dir=run_dir,
     )
-    record["n_training_events"] = int(train.matched.sum())
-    _keep(path, model, configuration, tensors, record)
     return model, record
 
 

@@ -21,10 +21,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, Sampler, TensorDataset
 
 from rewind.errors import InputError
-from rewind.nn.checkpoints import fingerprint
+from rewind.nn.checkpoints import fingerprint, save
 from rewind.progress import visible
 
-__all__ = ["Optimization", "SimulatedBatches", "Trainable", "fit"]
+__all__ = ["Optimization", "SimulatedBatches", "Trainable", "fit", "fit_and_save"]
 
 
 @dataclass(frozen=True)
@@ -263,6 +263,26 @@ def fit(
         "device": _device_name(trainer),
         "seed": seed,
     }
+
+
+def fit_and_save(
+    model: Trainable,
+    train: tuple[Tensor, ...],
+    validation: tuple[Tensor, ...],
+    path: str | Path | None,
+    *,
+    configuration: dict,
+    n_events: int,
+    **options,
+) -> dict:
+    """Train as :func:`fit` does with ``options``, write the checkpoint to ``path`` unless None, return the record.
+
+    The record also holds the number of training events; ``configuration`` is what builds the model again.
+    """
+    record = fit(model, train, validation, **options) | {"n_training_events": n_events}
+    if path is not None:
+        save(path, model, configuration=configuration, data=fingerprint(*train), training=record)
+    return record
 
 
 def _run(trainer: lightning.Trainer, model, train_loader, validation_loader, state: Path | None) -> None:
