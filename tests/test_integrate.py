@@ -579,6 +579,8 @@ def test_contests_keep_errors_and_costs():
     np.testing.assert_allclose(after[1:], even.relative_std / np.array([10, 100]))
     assert "even" in str(found)
     assert len(str(found).splitlines()) == 2
+    alone = contest(line, 1, {"even": recipes["even"]}, evaluations=2000, points=1000, seeds=[1])
+    assert "±" not in str(alone)
     with pytest.raises(InputError, match="seeds: at least one is needed"):
         contest(line, 1, recipes, evaluations=2000, points=100, seeds=[])
 

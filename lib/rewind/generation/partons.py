@@ -14,6 +14,7 @@ from torch import Tensor
 from rewind.errors import InputError
 from rewind.events.les_houches import PartonEvents, write
 from rewind.events.pdf_sets import proton_pdf
+from rewind.events.tensors import momenta
 from rewind.integrate import Sampler, SplineFlow, Unweighted, adapted_grid, started_flow, unweight
 from rewind.nn import checkpoints
 from rewind.physics import constants
@@ -71,12 +72,11 @@ def hadronic_process(process: str, *, alpha: float = 0.0, c_tg: float = 0.0) -> 
     """
     if process not in CHANNELS:
         raise InputError(f"unknown process '{process}': choose one of {', '.join(CHANNELS)}")
-    parameters = Parameters.from_constants()
     return HadronicProcess(
         CHANNELS[process].final,
         proton_pdf(),
         scale=constants.M_TOP,
-        parameters=parameters,
+        parameters=Parameters.from_constants(),
         alpha=alpha,
         c_tg=c_tg,
     )
@@ -221,6 +221,5 @@ def lepton_cosine(records: ak.Array) -> np.ndarray:
         if (count != 1).any():
             event = int((count != 1).argmax())
             raise InputError(f"event {event} has {count[event]} particles of the kinds {kinds}: one is needed")
-        one = ak.flatten(chosen)
-        found.append(torch.from_numpy(np.stack([ak.to_numpy(one[name]) for name in ("energy", "px", "py", "pz")], 1)))
+        found.append(torch.from_numpy(momenta(chosen)))
     return opening_cosine(*found).numpy()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -62,10 +61,11 @@ class Contest:
 
 def _row(name: str, trials: Sequence[Trial]) -> str:
     spread, efficiency = (np.array([getattr(t, of) for t in trials]) for of in ("relative_std", "efficiency"))
-    wide = f"{spread.mean():.3f} ± {spread.std(ddof=1) / len(trials) ** 0.5:.3f}" if len(trials) > 1 else spread[0]
+    wide = f" ± {spread.std(ddof=1) / len(trials) ** 0.5:.3f}" if len(trials) > 1 else ""
     kept = f"{efficiency.mean():6.1%}" if np.isfinite(efficiency).all() else "     –"
     training, each = (np.mean([getattr(t, of) for t in trials]) for of in ("training", "each"))
-    return f"  {name:18} σ/I {wide}  keeps {kept}  trained {training:5.1f} s, {1e6 * each:5.2f} µs a point"
+    costs = f"trained {training:5.1f} s, {1e6 * each:5.2f} µs a point"
+    return f"  {name:18} σ/I {spread.mean():.3f}{wide}  keeps {kept}  {costs}"
 
 
 def trial(f: Integrand, dims: int, recipe: Recipe, evaluations: int, points: int, seed: int) -> Trial:
@@ -78,8 +78,8 @@ def trial(f: Integrand, dims: int, recipe: Recipe, evaluations: int, points: int
     trained = time.perf_counter()
     found = integrate(f, sampler, points, generator)
     each = (time.perf_counter() - trained) / points
-    efficiency = found.unweighting_efficiency if found.value else math.nan
-    return Trial(found.value, found.error, found.relative_std, efficiency, trained - began, each)
+    quality = found.relative_std, found.unweighting_efficiency
+    return Trial(found.value, found.error, *quality, trained - began, each)
 
 
 def contest(

@@ -34,7 +34,9 @@ class BreitWigner:
 
     def __post_init__(self):
         if not (all(math.isfinite(value) and value > 0 for value in (self.mass, self.width)) and self.reach > 0):
-            raise InputError(f"Breit–Wigner of mass {self.mass:g} and width {self.width:g}: both must be positive")
+            raise InputError(
+                f"Breit–Wigner of mass {self.mass:g}, width {self.width:g}, reach {self.reach:g}: all must be positive"
+            )
 
     @property
     def least(self) -> float:
