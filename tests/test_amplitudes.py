@@ -213,6 +213,23 @@ def test_three_values_fix_the_dependence_on_alpha():
     assert relative(amplitudes.squared("gg_tth_dilep", p, alpha=1.1), expected) < 1e-9
 
 
+@pytest.mark.parametrize("process", ["gg_tt", "uux_tth", "gg_tth_dilep"])
+def test_polynomial_in_c_tg(process):
+    p = points(process)
+    coefficients = amplitudes.c_tg_polynomial(process, p, alpha=0.3)
+    for c in (0.0, -0.7):
+        expected = amplitudes.squared(process, p, c_tg=c, alpha=0.3)
+        assert relative((coefficients * p.new_tensor([1.0, c, c * c])).sum(1), expected) < 1e-9
+
+
+@pytest.mark.parametrize("process", ["gg_tth_dilep", "uux_tth"])
+def test_polynomial_in_the_cp_phase(process):
+    p = points(process)
+    c, s = math.cos(1.1), math.sin(1.1)
+    found = (amplitudes.cp_polynomial(process, p) * p.new_tensor([c * c, c * s, s * s])).sum(1)
+    assert relative(found, amplitudes.squared(process, p, alpha=1.1)) < 1e-9
+
+
 @pytest.mark.parametrize("process", UNDECAYED)
 def test_decays_average_to_the_undecayed_amplitude(process):
     # a decay is linear in the lepton's direction at rest: two opposite directions average as all do

@@ -5,8 +5,9 @@ import torch
 
 from rewind import kinematics
 from rewind.neutrino import ellipse
-from rewind.neutrino.circles import Circles, direction, equal_directions, mass_coordinates, masses
+from rewind.neutrino.mass_coordinates import mass_coordinates, masses
 from rewind.nn.guides import PiecewiseDensity
+from rewind.physics.circles import Circles, direction, equal_directions
 from rewind.physics.constants import M_TOP, M_W
 
 

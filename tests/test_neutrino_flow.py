@@ -9,11 +9,12 @@ import torch
 from rewind.errors import InputError
 from rewind.neutrino import dataset, estimates, jets, mass_flow, pairing, training
 from rewind.neutrino.charts import CHARTS
-from rewind.neutrino.circles import direction, mass_coordinates, masses
 from rewind.neutrino.flow import neutrino_flow
 from rewind.neutrino.inputs import event_tensor, unpack
+from rewind.neutrino.mass_coordinates import mass_coordinates, masses
 from rewind.nn import checkpoints
 from rewind.nn.transformer import SetEncoder
+from rewind.physics.circles import direction
 
 SAMPLES = {1: "data/samples/ttbar_semileptonic_validation.root", 2: "data/samples/ttbar_dilepton_validation.root"}
 SMALL = {"width": 16, "encoder_layers": 1, "flow_layers": 2, "hidden": 24, "bins": 6}

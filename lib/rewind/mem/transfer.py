@@ -16,7 +16,12 @@ from rewind.physics.constraints import refuse
 __all__ = ["DoubleGaussian", "fit"]
 
 _NAMES = ("fraction", "a", "b", "p0", "p1", "p2", "wide_a", "wide_b", "wide_p0", "wide_p1", "wide_p2")
-_LIMITS = {"fraction": (0.02, 0.98), **{name: (0.0, None) for name in _NAMES if "p" in name}}
+_LIMITS = {
+    "fraction": (0.05, 0.95),
+    **{name: (0.0, None) for name in _NAMES if "p" in name},
+    **{name: (-30.0, 30.0) for name in ("a", "wide_a")},  # else a component hides below the threshold
+    **{name: (0.5, 1.5) for name in ("b", "wide_b")},
+}
 _MIN_EVENTS = 200
 
 
@@ -32,6 +37,20 @@ class DoubleGaussian:
     parameters: Tensor
     covariance: Tensor
     energy_range: tuple[float, float]
+
+    def to_dict(self) -> dict[str, list]:
+        """Return parameters, covariance and range as plain numbers, for checkpoints."""
+        return {
+            "parameters": self.parameters.tolist(),
+            "covariance": self.covariance.tolist(),
+            "energy_range": list(self.energy_range),
+        }
+
+    @classmethod
+    def from_dict(cls, values: dict[str, list]) -> DoubleGaussian:
+        """Return the function that :meth:`to_dict` wrote."""
+        tensors = (torch.tensor(values[name], dtype=torch.float64) for name in ("parameters", "covariance"))
+        return cls(*tensors, tuple(values["energy_range"]))
 
     def log_prob(self, measured: Tensor, energy: Tensor, *, least: Tensor | float | None = None) -> Tensor:
         """Return ln W ``(B,)`` of ``measured`` energies given partons' ``energy``, both ``(B,)`` in GeV.
@@ -55,9 +74,14 @@ class DoubleGaussian:
         mean, sigma = (torch.where(first, *pair) for pair in zip(*gaussians, strict=True))
         return mean + sigma * torch.randn(energy.shape, generator=generator, dtype=energy.dtype)
 
+    def covers(self, energy: Tensor) -> Tensor:
+        """Return which of partons' energies ``(...)`` lie where the function was fitted."""
+        low, high = self.energy_range
+        return (energy >= low) & (energy <= high)
+
     def _check(self, energy: Tensor) -> None:
         low, high = self.energy_range
-        refuse(~((energy >= low) & (energy <= high)), "energy", f"is outside the fitted range, {low:g} to {high:g} GeV")
+        refuse(~self.covers(energy), "energy", f"is outside the fitted range, {low:g} to {high:g} GeV")
 
 
 def _components(parameters: Tensor, energy: Tensor):

@@ -1,7 +1,7 @@
 """The ν²-Flow in masses and angles: a density for each pairing of b jets, and the probability of each pairing.
 
 p(ν, ν̄ | event) = Σ_π P(π | event) p(m_W, m_W | …) p(m_t | …) p(m_t̄ | …) p(t | …) p(t̄ | …), each factor given those
-before it, in the coordinates of :mod:`~rewind.neutrino.circles` for the jets that pairing π gives to the legs. Given
+before it, in the coordinates of :mod:`~rewind.physics.circles` for the jets that pairing π gives to the legs. Given
 the masses, the neutrinos lie on two curves, and p_T^miss says which points of them belong together: both top masses
 and both angles start from that guess, and splines learn the rest.
 """
@@ -14,14 +14,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from rewind.neutrino.circles import Circles, direction, equal_directions, mass_coordinates, masses
 from rewind.neutrino.dataset import Dataset
 from rewind.neutrino.inputs import Unpacked, event_tensor, unpack
 from rewind.neutrino.jets import JetScale
+from rewind.neutrino.mass_coordinates import mass_coordinates, masses
 from rewind.nn.flows import spline_flow
 from rewind.nn.guides import PiecewiseDensity, normal_quantile
 from rewind.nn.preprocessing import Standardize
 from rewind.nn.training import Trainable
+from rewind.physics.circles import Circles, direction, equal_directions
 from rewind.physics.constants import M_TOP, M_W, SQRT_S
 
 __all__ = ["Hypotheses", "MassFlow", "hypotheses"]

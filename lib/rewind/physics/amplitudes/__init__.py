@@ -6,6 +6,24 @@ instead of a formula a process: `spinors` multiplies, `currents` joins, `process
 """
 
 from rewind.physics.amplitudes.parameters import DEFAULT, Parameters
-from rewind.physics.amplitudes.processes import PROCESSES, Process, colour_flows, on_shell, squared
+from rewind.physics.amplitudes.processes import (
+    PROCESSES,
+    Process,
+    c_tg_polynomial,
+    colour_flows,
+    cp_polynomial,
+    on_shell,
+    squared,
+)
 
-__all__ = ["DEFAULT", "PROCESSES", "Parameters", "Process", "colour_flows", "on_shell", "squared"]
+__all__ = [
+    "DEFAULT",
+    "PROCESSES",
+    "Parameters",
+    "Process",
+    "c_tg_polynomial",
+    "colour_flows",
+    "cp_polynomial",
+    "on_shell",
+    "squared",
+]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import product
 from typing import NamedTuple
 
@@ -16,7 +17,7 @@ from rewind.physics.amplitudes.parameters import DEFAULT, Parameters
 from rewind.physics.amplitudes.spinors import Spinor, dot
 from rewind.physics.constraints import refuse
 
-__all__ = ["PROCESSES", "Process", "colour_flows", "on_shell", "squared"]
+__all__ = ["PROCESSES", "Process", "c_tg_polynomial", "colour_flows", "cp_polynomial", "on_shell", "squared"]
 
 CHUNK = {"cpu": 4096, "cuda": 2**18}  # events at a time: their spinors fit a core's cache, or the device's memory
 BALANCE = 1e-5  # of the total energy
@@ -88,6 +89,29 @@ def squared(
     return _in_chunks(_squared, process, momenta, alpha, c_tg, parameters, check)
 
 
+def c_tg_polynomial(
+    process: str,
+    momenta: Tensor,
+    *,
+    alpha: float | Tensor = 0.0,
+    parameters: Parameters = DEFAULT,
+    check: bool = True,
+) -> Tensor:
+    """Return the coefficients ``(B, 3)`` of ``|M|²`` in 1, c_tG and c_tG², from one evaluation of the amplitudes.
+
+    Arguments and errors as for `squared`.
+    """
+    return _in_chunks(_c_tg_polynomial, process, momenta, alpha, 0.0, parameters, check)
+
+
+def cp_polynomial(process: str, momenta: Tensor, *, parameters: Parameters = DEFAULT, check: bool = True) -> Tensor:
+    """Return the coefficients ``(B, 3)`` of ``|M|²`` in cos²α, cos α sin α and sin²α, where c_tG vanishes.
+
+    Arguments and errors as for `squared`, for processes with a Higgs boson.
+    """
+    return _in_chunks(_cp_polynomial, process, momenta, 0.0, 0.0, parameters, check)
+
+
 def colour_flows(
     process: str,
     momenta: Tensor,
@@ -130,10 +154,33 @@ def _in_chunks(function, process, momenta, alpha, c_tg, parameters, check):
 
 def _squared(process, momenta, alpha, c_tg, parameters):
     weight, amplitudes = _ordered(process, momenta, alpha, c_tg, parameters)
+    return _summed(process, weight, amplitudes, amplitudes)
+
+
+def _c_tg_polynomial(process, momenta, alpha, _, parameters):
+    weight, *parts = _separated(process, momenta, alpha, parameters, dipole=True)
+    return _form(process, weight, *zip(*parts, strict=True))
+
+
+def _cp_polynomial(process, momenta, _, c_tg, parameters):
+    (weight, scalar), (_, pseudoscalar) = (
+        _ordered(process, momenta, alpha, c_tg, parameters) for alpha in (0.0, math.pi / 2)
+    )
+    return _form(process, weight, scalar, pseudoscalar)
+
+
+def _form(process, weight, first, second):
+    """Return ``|xA + yB|²`` ``(B, 3)`` as coefficients of x², xy and y²."""
+    pairs = ((first, first, 1), (first, second, 2), (second, second, 1))
+    return torch.stack([n * _summed(process, weight, one, two) for one, two, n in pairs], 1)
+
+
+def _summed(process, weight, first, second):
+    """Return Re Σ A B* ``(B,)`` over helicities and colours, from the parts of two lists of colour orders."""
     within, between = COLOUR_FACTORS[process.incoming]
-    products = sum(within * x * x for x in amplitudes)
-    if len(amplitudes) == 2:
-        products = products + 2 * between * amplitudes[0] * amplitudes[1]
+    products = sum(within * a * b for a, b in zip(first, second, strict=True))
+    if len(first) == 2:
+        products = products + between * (first[0] * second[1] + first[1] * second[0])
     return (weight * products.sum(0).sum(-1)).reshape(-1)
 
 
@@ -145,6 +192,18 @@ def _colour_flows(process, momenta, alpha, c_tg, parameters):
 
 def _ordered(process, momenta, alpha, c_tg, parameters):
     """Return what multiplies all squares, and of each colour order the real and imaginary parts of its amplitudes."""
+    with_dipole = isinstance(c_tg, Tensor) or c_tg != 0
+    weight, *parts = _separated(process, momenta, alpha, parameters, dipole=with_dipole)
+    if isinstance(c_tg, Tensor) and c_tg.ndim:
+        c_tg = c_tg[:, None]
+    return weight, [part[0] + c_tg * part[1] if with_dipole else part[0] for part in parts]
+
+
+def _separated(process, momenta, alpha, parameters, *, dipole):
+    """Return what multiplies all squares, and of each colour order the amplitudes without and, if asked, with O_tG.
+
+    Real and imaginary parts are on the last axis.
+    """
     p = momenta.permute(1, 2, 0)[:, :, None, None].contiguous()  # axes: particle, component, two of polarisations
     weight = (4 * torch.pi * parameters.alpha_s) ** 2
     top, antitop, higgs = (p[leg] for leg in process.legs)
@@ -154,9 +213,9 @@ def _ordered(process, momenta, alpha, c_tg, parameters):
     weight = weight * leg_weight * other_weight * (3 if "d" in process.tops else 1)
     if len(higgs) == 2:
         weight = weight * currents.higgs_decay_weight(*higgs, parameters)
-    amplitudes = []
+    parts = []
     for gluons in _gluons(process, *p[:2]):
-        standard, *dipole = currents.ordered_amplitudes(
+        amplitudes = currents.ordered_amplitudes(
             row,
             column,
             gluons,
@@ -164,11 +223,10 @@ def _ordered(process, momenta, alpha, c_tg, parameters):
             higgs.sum(0) if len(higgs) else None,
             alpha,
             parameters,
-            dipole=isinstance(c_tg, Tensor) or c_tg != 0,
+            dipole=dipole,
         )
-        amplitude = standard + c_tg * dipole[0] if dipole else standard
-        amplitudes.append(torch.view_as_real(amplitude).flatten(0, -3))
-    return weight, amplitudes
+        parts.append([torch.view_as_real(amplitude).flatten(0, -3) for amplitude in amplitudes])
+    return weight, *parts
 
 
 def _top(momenta: Tensor, parameters: Parameters) -> tuple[Spinor, Tensor | float]:

@@ -1,0 +1,116 @@
+"""From events' integrals to likelihoods, fits and optimal observables.
+
+An event's density is a polynomial over another, P(y | θ) = Σ_k c_k(y) b_k(θ) / Σ_k s_k b_k(θ): c from its integral, s
+from the visible cross-section, b the monomials. So one set of integrals gives the likelihood at every θ.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rewind.errors import InputError
+
+__all__ = ["Fit", "VisibleCrossSection", "fit", "log_likelihood", "optimal_observables", "powers", "visible"]
+
+_PRECISION = 0.05  # of the visible cross-section, beyond which it counts as unknown
+
+
+def powers(theta, degree: int = 2) -> Tensor:
+    """Return 1, θ, … θ^degree ``(T, degree + 1)`` of values ``(T,)``: the monomials of one parameter."""
+    return torch.as_tensor(theta, dtype=torch.float64)[:, None] ** torch.arange(degree + 1)
+
+
+@dataclass(frozen=True)
+class VisibleCrossSection:
+    """Hold σ_vis(θ) = Σ_k s_k b_k(θ), in pb: ``coefficients`` ``(K,)`` and their ``covariance`` ``(K, K)``."""
+
+    coefficients: Tensor
+    covariance: Tensor
+
+    def at(self, monomials: Tensor) -> Tensor:
+        """Return σ_vis ``(T,)`` at ``monomials`` ``(T, K)``; raise InputError where it is not known to 5 %."""
+        value = monomials @ self.coefficients
+        error = (monomials @ self.covariance * monomials).sum(1).clip(0).sqrt()
+        unknown = ~(error < _PRECISION * value)
+        if unknown.any():
+            i = int(unknown.nonzero()[0])
+            raise InputError(
+                f"σ_vis is {float(value[i]):.3g} ± {float(error[i]):.2g} pb at parameter value {i}: unknown to 5 %; "
+                "simulate more events, or nearer to it"
+            )
+        return value
+
+
+def visible(coefficients: Tensor, accepted: Tensor, cross_section: float) -> VisibleCrossSection:
+    """Return the visible cross-section from simulated events.
+
+    ``coefficients`` ``(B, K)`` are those of the density at the events' partons, ``accepted`` ``(B,)`` tells the
+    selected ones; events follow the first coefficient, whose total is ``cross_section``.
+    """
+    shares = coefficients / coefficients[:, :1] * accepted[:, None]
+    return VisibleCrossSection(cross_section * shares.mean(0), cross_section**2 * torch.cov(shares.T) / len(shares))
+
+
+def log_likelihood(coefficients: Tensor, visible: VisibleCrossSection, monomials: Tensor) -> Tensor:
+    """Return ln P(y | θ) ``(B, T)`` of events' ``coefficients`` ``(B, K)``, up to what no θ changes.
+
+    Raises InputError for an event whose density is not positive everywhere, and where σ_vis is unknown.
+    """
+    density = coefficients @ monomials.T
+    bad = ~(density > 0).all(1)
+    if bad.any():
+        raise InputError(
+            f"event {int(bad.nonzero()[0])}: its integral is not positive ({int(bad.sum())} such events); "
+            "draw more points or leave these events out"
+        )
+    return density.log() - visible.at(monomials).log()
+
+
+class Fit(NamedTuple):
+    """Hold the maximum of likelihoods and where they fall by ½: each ``(E,)``, infinite where the scan ends first."""
+
+    value: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+    @property
+    def error(self) -> np.ndarray:
+        """Return half the interval's length."""
+        return (self.high - self.low) / 2
+
+
+def fit(log_likelihoods, theta) -> Fit:
+    """Return the :class:`Fit` of scans ``(E, T)`` at rising ``theta`` ``(T,)``, by a parabola around the maximum.
+
+    Raises InputError for a scan that is largest at an end.
+    """
+    scans, theta = np.atleast_2d(np.asarray(log_likelihoods)), np.asarray(theta)
+    best = scans.argmax(1)
+    at_end = (best == 0) | (best == len(theta) - 1)
+    if at_end.any():
+        raise InputError(f"scan {int(at_end.argmax())}: the likelihood is largest at the end of the scan; scan farther")
+    found = []
+    for scan, i in zip(scans, best, strict=True):
+        a, b, c = np.polyfit(theta[i - 1 : i + 2] - theta[i], scan[i - 1 : i + 2], 2)
+        below = scan - (c - b**2 / (4 * a)) + 0.5
+        found.append((theta[i] - b / (2 * a), -_crossing(-theta[i::-1], below[i::-1]), _crossing(theta[i:], below[i:])))
+    return Fit(*np.array(found).T)
+
+
+def _crossing(theta: np.ndarray, values: np.ndarray) -> float:
+    """Return where falling ``values`` first pass zero, infinity where they do not."""
+    under = np.flatnonzero(values < 0)
+    if len(under) == 0 or under[0] == 0:
+        return np.inf
+    i = under[0]
+    return float(theta[i - 1] + (theta[i] - theta[i - 1]) * values[i - 1] / (values[i - 1] - values[i]))
+
+
+def optimal_observables(coefficients: Tensor) -> Tensor:
+    """Return c_k/c_0 ``(B, K − 1)``: near θ = 0 the first order holds all information (Atwood and Soni, 1992)."""
+    return coefficients[:, 1:] / coefficients[:, :1]

@@ -1,0 +1,333 @@
+"""A detector's response known exactly: from partons to what is measured, as densities and as a simulation.
+
+Directions and leptons are measured perfectly, quarks' energies by transfer functions, p_T^miss is the neutrinos' with a
+Gaussian error, and the hard system recoils against jets that nobody looks at. Its numbers are fitted to the full
+simulation, so that the model is near to it; what matters is that the same model can be drawn from and evaluated.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import permutations
+
+import awkward as ak
+import numpy as np
+import torch
+from scipy.optimize import minimize
+from scipy.special import expit
+from torch import Tensor
+
+from rewind import kinematics, stats
+from rewind.errors import InputError
+from rewind.events.processes import PROCESSES, Selection
+from rewind.events.tensors import Columns, momenta
+from rewind.mem import transfer
+from rewind.mem.legs import along
+from rewind.mem.transfer import DoubleGaussian
+from rewind.physics.constants import M_B
+from rewind.physics.recoil import recoiling
+
+__all__ = [
+    "DILEPTON",
+    "TTH",
+    "Matched",
+    "Measured",
+    "Response",
+    "Topology",
+    "accepted",
+    "fit",
+    "fit_recoil",
+    "matched",
+    "rows",
+    "split",
+    "truth",
+]
+
+_BOTTOM, _NEUTRINOS, _RESONANCES = 5, (12, 14, 16), (6, -6, 25)
+_INCOMING = 2
+
+
+@dataclass(frozen=True)
+class Topology:
+    """Say which outgoing particles of an amplitude are what, and which events are selected.
+
+    ``final`` is the amplitude's name without the initial state; the next four are places among its outgoing particles.
+    ``hypotheses`` say which jets may stem from the quarks: for each the b jets, then the others, in that order.
+    """
+
+    final: str
+    leptons: tuple[int, ...]
+    neutrinos: tuple[int, ...]
+    bottoms: tuple[int, ...]
+    lights: tuple[int, ...]
+    hypotheses: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]
+    selection: Selection
+
+
+_TOPS = tuple((order, ()) for order in permutations(range(2)))
+_TOPS_AND_HIGGS = tuple(
+    (order, lights) for order in permutations(range(4)) if order[2] < order[3] for lights in permutations(range(2))
+)
+DILEPTON = Topology("tt_dilep", (0, 3), (1, 4), (2, 5), (), _TOPS, PROCESSES["ttbar_dilepton"].selection)
+TTH = Topology(
+    "tth_semilep_bb", (0,), (1,), (2, 5, 6, 7), (3, 4), _TOPS_AND_HIGGS, PROCESSES["tth_semileptonic"].selection
+)
+"""Both b quarks of the Higgs boson are alike; of the W boson's, the first is of the down type."""
+
+
+@dataclass(frozen=True)
+class Measured(Columns):
+    """Hold measured events; four-momenta (E, px, py, pz) in GeV.
+
+    ``leptons`` ``(B, L, 4)`` in the topology's order, ``bottoms`` ``(B, n_b, 4)`` and ``lights`` ``(B, n_q, 4)`` in
+    falling p_T, ``met`` ``(B, 2)``.
+    """
+
+    leptons: Tensor
+    bottoms: Tensor
+    lights: Tensor
+    met: Tensor
+
+    def check(self, topology: Topology) -> Measured:
+        """Return self; raise InputError for the first event that does not fit a topology, and say why."""
+        for name in ("leptons", "bottoms", "lights"):
+            found, wanted = getattr(self, name).shape[1], len(getattr(topology, name))
+            if found != wanted:
+                raise InputError(f"events with {found} {name}: {wanted} are needed, one for each parton")
+        parts = [values.flatten(1) for values in (self.leptons, self.bottoms, self.lights, self.met)]
+        return self.refuse(
+            {
+                "a momentum is not finite": ~torch.cat(parts, 1).isfinite().all(1),
+                "it lies outside the acceptance": ~accepted(self, topology.selection),
+            }
+        )
+
+
+def rows(event: Measured, topology: Topology) -> Tensor:
+    """Return each event under each of H hypotheses, ``(B, H, R)``: all momenta in the order of the partons, p_T^miss.
+
+    Raises InputError for events with another number of leptons or jets, and outside the acceptance.
+    """
+    event.check(topology)
+    found = []
+    for bottoms, lights in topology.hypotheses:
+        parts = event.leptons, event.bottoms[:, bottoms], event.lights[:, lights]
+        found.append(torch.cat([*(part.flatten(1) for part in parts), event.met], 1))
+    return torch.stack(found, 1)
+
+
+def split(row: Tensor, topology: Topology) -> Measured:
+    """Return rows ``(B, R)`` as events whose jets stand in the order of the topology's quarks."""
+    numbers = [len(getattr(topology, name)) for name in ("leptons", "bottoms", "lights")]
+    parts = row[:, :-2].unflatten(1, (-1, 4)).split(numbers, 1)
+    return Measured(*parts, row[:, -2:])
+
+
+def truth(event: Measured, partons: Tensor, topology: Topology) -> tuple[Tensor, Tensor]:
+    """Return the hypothesis ``(B,)`` that gives each quark of ``partons`` ``(B, n, 4)`` its own jet, and the partons.
+
+    Both b quarks of a Higgs boson, which are alike, are put into the order of their jets.
+    """
+    jets = [(event.bottoms[:, b], event.lights[:, q]) for b, q in topology.hypotheses]
+    orders = [list(range(partons.shape[1]))]
+    if len(topology.bottoms) > len(topology.neutrinos) + len(topology.lights) // 2:
+        *_, one, two = topology.bottoms
+        orders.append([{one: two, two: one}.get(i, i) for i in orders[0]])
+    ordered = torch.stack([partons[:, order] for order in orders], 1)
+    places = topology.bottoms + topology.lights
+    wrong = [_angle(torch.cat(found, 1)[:, None], ordered[:, :, places]).sum(-1) for found in jets]
+    best = torch.stack(wrong, 1).flatten(1).argmin(1)
+    return best // len(orders), ordered[torch.arange(len(best)), best % len(orders)]
+
+
+def _angle(first: Tensor, second: Tensor) -> Tensor:
+    """Return |n − n'| ``(...)`` of the directions of momenta ``(..., 4)``."""
+    one, two = (p[..., 1:] / p[..., 1:].norm(dim=-1, keepdim=True) for p in (first, second))
+    return (one - two).norm(dim=-1)
+
+
+def _separations(first: Tensor, second: Tensor) -> Tensor:
+    """Return ΔR ``(B, n, m)`` of all pairs."""
+    first, second = first[:, :, None], second[:, None]
+    turn = kinematics.delta_phi(kinematics.phi(first), kinematics.phi(second))
+    return torch.hypot(kinematics.eta(first) - kinematics.eta(second), turn)
+
+
+def accepted(event: Measured, selection: Selection) -> Tensor:
+    """Return which events ``(B,)`` pass p_T, η and ΔR cuts: all jets from one another and from leptons."""
+    jets = torch.cat([event.bottoms, event.lights], 1)
+    apart = _separations(jets, jets) + torch.eye(jets.shape[1]).to(jets) * 1e3
+    fine = [
+        kinematics.pt(event.leptons) > selection.lepton_pt,
+        kinematics.eta(event.leptons).abs() < selection.lepton_eta,
+        kinematics.pt(jets) > selection.jet_pt,
+        kinematics.eta(jets).abs() < selection.jet_eta,
+        apart > selection.delta_r,
+        _separations(jets, event.leptons) > selection.delta_r,
+    ]
+    return torch.stack([values.flatten(1).all(1) for values in fine]).all(0)
+
+
+@dataclass(frozen=True)
+class Response:
+    """Hold a response: transfer functions of b and light quarks, σ of p_T^miss, and how the system recoils.
+
+    ``met_sigma`` per component in GeV. The transverse recoil is a mixture of two round Gaussians: ``recoil`` holds the
+    narrow one's share and both σ per component in GeV.
+    """
+
+    bottom: DoubleGaussian
+    light: DoubleGaussian
+    met_sigma: float
+    recoil: tuple[float, float, float]
+
+    def to_dict(self) -> dict:
+        """Return the response as plain numbers, for checkpoints."""
+        functions = {name: getattr(self, name).to_dict() for name in ("bottom", "light")}
+        return {**functions, "met_sigma": self.met_sigma, "recoil": list(self.recoil)}
+
+    @classmethod
+    def from_dict(cls, values: dict) -> Response:
+        """Return the response that :meth:`to_dict` wrote."""
+        functions = {name: DoubleGaussian.from_dict(values[name]) for name in ("bottom", "light")}
+        return cls(**functions, met_sigma=values["met_sigma"], recoil=tuple(values["recoil"]))
+
+    def log_met(self, met: Tensor, neutrinos: Tensor) -> Tensor:
+        """Return the log-density ``(...)`` of measured ``met`` ``(..., 2)`` for true ones ``neutrinos``, in GeV⁻²."""
+        squared = ((met - neutrinos) / self.met_sigma).square().sum(-1)
+        return -squared / 2 - math.log(2 * math.pi * self.met_sigma**2)
+
+    def log_recoil(self, recoil: Tensor) -> Tensor:
+        """Return the log-density ``(...)`` of transverse momenta ``(..., 2)`` of the hard system, in GeV⁻²."""
+        return _log_recoil(recoil.square().sum(-1), *self.recoil)
+
+    def sample_recoil(self, n: int, generator: torch.Generator) -> Tensor:
+        """Return transverse momenta ``(n, 2)`` of the hard system, GeV."""
+        share, narrow, wide = self.recoil
+        first = torch.rand(n, 1, generator=generator, dtype=torch.float64) < share
+        return torch.where(first, narrow, wide) * torch.randn(n, 2, generator=generator, dtype=torch.float64)
+
+    def measure(self, outgoing: Tensor, topology: Topology, generator: torch.Generator) -> tuple[Measured, Tensor]:
+        """Return what is measured of leading-order momenta ``(B, n, 4)`` that recoil, and which events are accepted.
+
+        Events with a quark outside the transfer functions' range are not accepted either.
+        """
+        jets, inside = [], torch.ones(len(outgoing), dtype=torch.bool)
+        for name, function in (("bottoms", self.bottom), ("lights", self.light)):
+            partons = outgoing[:, getattr(topology, name)]
+            energy = partons[..., 0]
+            inside = inside & function.covers(energy).all(1)
+            smeared = function.sample(energy.clip(*function.energy_range).flatten(), generator).reshape(energy.shape)
+            mass = M_B if name == "bottoms" else 0.0
+            unit = partons[..., 1:] / partons[..., 1:].norm(dim=-1, keepdim=True)
+            found = along(smeared.clip(mass), unit, mass)
+            order = kinematics.pt(found).argsort(1, descending=True)
+            jets.append(found.gather(1, order[..., None].expand_as(found)))
+        noise = self.met_sigma * torch.randn(len(outgoing), 2, generator=generator, dtype=torch.float64)
+        event = Measured(outgoing[:, topology.leptons], *jets, outgoing[:, topology.neutrinos, 1:3].sum(1) + noise)
+        return event, inside & accepted(event, topology.selection)
+
+    def simulate(
+        self, outgoing: Tensor, topology: Topology, generator: torch.Generator
+    ) -> tuple[Tensor, Measured, Tensor]:
+        """Return recoiling partons ``(B', n, 4)`` and measurements of accepted events, and which ``(B,)`` they are.
+
+        ``outgoing`` ``(B, n, 4)`` are leading-order momenta, without transverse momentum.
+        """
+        partons = recoiling(outgoing, self.sample_recoil(len(outgoing), generator))
+        event, kept = self.measure(partons, topology, generator)
+        return partons[kept], event[kept], kept
+
+
+def _log_recoil(squared: Tensor, share: float, narrow: float, wide: float) -> Tensor:
+    parts = [
+        math.log(part / (2 * math.pi * sigma**2)) - squared / (2 * sigma**2)
+        for part, sigma in ((share, narrow), (1 - share, wide))
+    ]
+    return torch.logaddexp(*parts)
+
+
+def fit_recoil(recoil: Tensor) -> tuple[float, float, float]:
+    """Return share and σ (GeV) of the narrow, then σ of the wide Gaussian that fit ``recoil`` ``(B, 2)`` best."""
+    squared = recoil.square().sum(-1)
+
+    def parameters(x: np.ndarray) -> tuple[float, float, float]:
+        return float(expit(x[0])), float(np.exp(x[1])), float(np.exp(x[1]) + np.exp(x[2]))
+
+    start = np.log(float(squared.median()) ** 0.5 / 2)
+    found = minimize(
+        lambda x: -float(_log_recoil(squared, *parameters(x)).mean()), (0.5, start, start), method="Nelder-Mead"
+    )
+    return parameters(found.x)
+
+
+@dataclass(frozen=True)
+class Matched(Columns):
+    """Hold jets that stem from a quark of the hard process: both energies (GeV), the jet's η, and if it is a b quark.
+
+    The quark's energy is that of the decay before radiation, in the frame of its resonance's last copy. All ``(J,)``.
+    """
+
+    measured: Tensor
+    parton: Tensor
+    eta: Tensor
+    is_bottom: Tensor
+
+
+def matched(records: ak.Array) -> Matched:
+    """Return the matched jets of event records with their hard process (`rewind.events.samples.load`)."""
+    jets, hard = records.Jet, records.LHEPart
+    counts = ak.to_numpy(ak.num(jets))
+    event = np.repeat(np.arange(len(records)), counts)
+    place = ak.to_numpy(ak.flatten(jets.partonIdx))
+    known = place >= 0
+    event, place = event[known], place[known] + _INCOMING
+    starts = np.cumsum(ak.to_numpy(ak.num(hard))) - ak.to_numpy(ak.num(hard))
+    flat, p = ak.flatten(hard), momenta(hard)
+    mothers, kinds = ak.to_numpy(flat.mother), ak.to_numpy(flat.pdgId)
+    parton = starts[event] + place
+    resonance = parton.copy()
+    while not (done := np.isin(kinds[resonance], _RESONANCES)).all():
+        up = mothers[resonance]
+        if (up[~done] < _INCOMING).any():
+            raise InputError("records: a matched quark descends from no top or Higgs boson; other processes do not fit")
+        resonance = np.where(done, resonance, starts[event] + up)
+    copies = momenta(records.GenPart)
+    first = np.cumsum(ak.to_numpy(ak.num(records.GenPart))) - ak.to_numpy(ak.num(records.GenPart))
+    last = copies[first[event] + resonance - starts[event] - _INCOMING]
+    quark = kinematics.boost_between(p[parton], p[resonance], last)
+    chosen = ak.flatten(jets)[known]
+    return Matched(
+        torch.from_numpy(momenta(jets)[known][:, 0]),
+        torch.from_numpy(quark[:, 0]),
+        torch.from_numpy(ak.to_numpy(chosen.eta).astype(float)),
+        torch.from_numpy(np.abs(kinds[parton]) == _BOTTOM),
+    )
+
+
+def _transfer(pairs: Matched, selection: Selection) -> DoubleGaussian:
+    return transfer.fit(pairs.measured, pairs.parton, least=selection.jet_pt * pairs.eta.cosh())
+
+
+def fit(dilepton: ak.Array, one_lepton: ak.Array, selection: Selection) -> Response:
+    """Return the response nearest to fully simulated tt̄ events with two leptons and with one.
+
+    Quarks' transfer functions are fitted to the matched jets of both; recoil, the last copies of both tops against the
+    beam, and p_T^miss, half its 16–84 % range about the neutrinos, to the first. Raises InputError as
+    :func:`rewind.mem.transfer.fit` does.
+    """
+    parts = [matched(records) for records in (dilepton, one_lepton)]
+    pairs = Matched(*(torch.cat(values) for values in zip(*(vars(part).values() for part in parts), strict=True)))
+    transverse = {}
+    for name, kinds in (("tops", (6,)), ("neutrinos", _NEUTRINOS)):
+        chosen = dilepton.GenPart[sum(abs(dilepton.GenPart.pdgId) == kind for kind in kinds) > 0]
+        transverse[name] = momenta(chosen).reshape(len(dilepton), 2, 4).sum(1)[:, 1:3]
+    met, turn = (ak.to_numpy(dilepton.MET[name]).astype(float) for name in ("pt", "phi"))
+    error = met[:, None] * np.stack([np.cos(turn), np.sin(turn)], 1) - transverse["neutrinos"]
+    return Response(
+        bottom=_transfer(pairs[pairs.is_bottom], selection),
+        light=_transfer(pairs[~pairs.is_bottom], selection),
+        met_sigma=stats.width68(error.flatten()) / 2,
+        recoil=fit_recoil(torch.from_numpy(transverse["tops"])),
+    )

@@ -1,0 +1,66 @@
+"""The transverse recoil of a hard system: how it is given to events of leading order, and how it is removed.
+
+At leading order a hard system has no transverse momentum. It gets one, q, by the pure transverse boost that takes it,
+at rest along the beam, to (√(M² + q²), q, 0); mass, rapidity and phase space stay, d⁴P = dM² dy d²q/2. The same boost
+backwards leads from any event to its leading-order one.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from rewind import kinematics
+
+__all__ = ["Hard", "recoiling", "without_recoil"]
+
+
+class Hard(NamedTuple):
+    """Hold a hard system without its recoil: ``momenta`` ``(B, n, 4)`` at rest together, and what was removed.
+
+    ``sqrt_s`` is its mass and ``rapidity`` its rapidity ``(B,)``, ``recoil`` ``(B, 2)`` its transverse momentum, GeV.
+    """
+
+    momenta: Tensor
+    sqrt_s: Tensor
+    rapidity: Tensor
+    recoil: Tensor
+
+    def fractions(self, sqrt_s: float) -> Tensor:
+        """Return x1, x2 ``(B, 2)`` = M e^±y/√s of the partons that make the system at ``sqrt_s`` GeV."""
+        return torch.stack([self.rapidity.exp(), (-self.rapidity).exp()], 1) * (self.sqrt_s / sqrt_s)[:, None]
+
+
+def _along_beam(rapidity: Tensor) -> Tensor:
+    zero = torch.zeros_like(rapidity)
+    return torch.stack([rapidity.cosh(), zero, zero, rapidity.sinh()], -1)[:, None]
+
+
+def _at_rest(mass: Tensor) -> Tensor:
+    return torch.nn.functional.pad(mass[..., None], (0, 3))[:, None]
+
+
+def _transverse(mass: Tensor, recoil: Tensor) -> Tensor:
+    energy = (mass**2 + recoil.square().sum(-1)).sqrt()
+    return torch.nn.functional.pad(torch.cat([energy[:, None], recoil], 1), (0, 1))[:, None]
+
+
+def recoiling(momenta: Tensor, recoil: Tensor) -> Tensor:
+    """Return ``momenta`` ``(B, n, 4)`` of a system without transverse momentum after it got ``recoil`` ``(B, 2)``."""
+    total = momenta.sum(1)
+    mass, rapidity = kinematics.mass(total), torch.atanh(total[:, 3] / total[:, 0])
+    one = torch.ones_like(rapidity)
+    central = kinematics.boost_between(momenta, _along_beam(rapidity), _at_rest(one))
+    kicked = kinematics.boost_between(central, _at_rest(mass), _transverse(mass, recoil))
+    return kinematics.boost_between(kicked, _at_rest(one), _along_beam(rapidity))
+
+
+def without_recoil(momenta: Tensor) -> Hard:
+    """Return the system of ``momenta`` ``(B, n, 4)``, any in the laboratory, at rest: the inverse of `recoiling`."""
+    total = momenta.sum(1)
+    mass, rapidity, recoil = kinematics.mass(total), torch.atanh(total[:, 3] / total[:, 0]), total[:, 1:3]
+    central = kinematics.boost_between(momenta, _along_beam(rapidity), _at_rest(torch.ones_like(mass)))
+    rest = kinematics.boost_between(central, _transverse(mass, recoil), _at_rest(mass))
+    return Hard(rest, mass, rapidity, recoil)

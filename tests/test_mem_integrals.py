@@ -1,0 +1,284 @@
+"""Events' integrals: unknowns and their inverses, exact Jacobians, two ways to one integral, likelihoods, bad input."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from rewind import kinematics
+from rewind.errors import InputError
+from rewind.generation.partons import hadronic_process
+from rewind.integrate import adapted_grid, unweight
+from rewind.mem import integrals, likelihood, response
+from rewind.mem.features import read
+from rewind.mem.legs import along, leptonic_leg, partner, turn_of
+from rewind.mem.proposal import load_proposal, train_proposal
+from rewind.mem.response import DILEPTON, TTH, Response
+from rewind.mem.transfer import DoubleGaussian
+from rewind.mem.unknowns import DileptonUnknowns, TTHUnknowns
+from rewind.physics import amplitudes
+from rewind.physics.recoil import recoiling, without_recoil
+
+PARAMETERS = [0.74, -9.9, 0.95, 0.07, 1.09, 0.02, -30.0, 0.5, 0.42, 0.0, 66.8]
+FUNCTION = DoubleGaussian(
+    torch.tensor(PARAMETERS, dtype=torch.float64), torch.eye(11, dtype=torch.float64), (10.0, 1500.0)
+)
+RESPONSE = Response(FUNCTION, FUNCTION, 16.0, (0.64, 30.0, 114.0))
+CASES = {
+    "ttbar_dilepton": (DILEPTON, DileptonUnknowns, amplitudes.c_tg_polynomial),
+    "tth_semileptonic": (TTH, TTHUnknowns, amplitudes.cp_polynomial),
+}
+LOOSE = {"jet_pt": 15.0, "delta_r": 0.1, "lepton_pt": 10.0}
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture(scope="module")
+def simulated():
+    """Give for each process partons, measurements and rows under the true hypothesis."""
+    out = {}
+    for name, (topology, unknowns, _) in CASES.items():
+        process = hadronic_process(name)
+        grid = adapted_grid(process, process.dims, 20_000, generator(), iterations=5)
+        points = unweight(process, grid, 1_000, generator(1), pilot=5_000).points
+        outgoing = process.collisions(points).momenta[:, 2:]
+        loose = replace(topology, selection=topology.selection.changed(**LOOSE))
+        partons, event, _ = RESPONSE.simulate(outgoing, loose, generator(2))
+        which, partons = response.truth(event, partons, topology)
+        rows = response.rows(event, loose)
+        out[name] = (unknowns(process, RESPONSE), partons, event, rows, rows[torch.arange(len(which)), which], outgoing)
+    return out
+
+
+def test_recoil_is_given_and_taken_away(simulated):
+    outgoing = simulated["ttbar_dilepton"][-1]
+    q = 60 * torch.randn(len(outgoing), 2, generator=generator(), dtype=torch.float64)
+    moved = recoiling(outgoing, q)
+    torch.testing.assert_close(moved.sum(1)[:, 1:3], q)
+    hard, still = without_recoil(moved), without_recoil(outgoing)
+    torch.testing.assert_close(hard.recoil, q)
+    torch.testing.assert_close(hard.rapidity, still.rapidity)
+    torch.testing.assert_close(hard.momenta, still.momenta, rtol=1e-9, atol=1e-8)
+    total = outgoing.sum(1)
+    expected = torch.stack([total[:, 0] + total[:, 3], total[:, 0] - total[:, 3]], 1) / 13_000
+    torch.testing.assert_close(hard.fractions(13_000), expected)
+
+
+def unit_vectors(n, seed):
+    p = torch.randn(n, 3, generator=generator(seed), dtype=torch.float64)
+    return p / p.norm(dim=1, keepdim=True)
+
+
+@pytest.mark.parametrize("mass", [0.0, 4.8])
+def test_a_partner_makes_the_mass_and_its_jacobian_is_autograds(mass):
+    known = along(40 + 100 * torch.rand(500, generator=generator(), dtype=torch.float64), unit_vectors(500, 1), 4.8)
+    squared = torch.full((500,), 120.0**2, dtype=torch.float64, requires_grad=True)
+    found = partner(known, unit_vectors(500, 2), mass, squared)
+    torch.testing.assert_close(kinematics.mass_squared(known + found.momentum), squared, rtol=1e-9, atol=1e-6)
+    (slope,) = torch.autograd.grad(found.momentum[:, 0].sum(), squared)
+    torch.testing.assert_close(found.jacobian, slope.abs())
+
+
+def test_a_partner_that_cannot_be_is_nan():
+    known = along(torch.tensor([3_000.0], dtype=torch.float64), unit_vectors(1, 1), 0.0)
+    assert partner(known, unit_vectors(1, 1), 0.0, torch.tensor([1e4])).momentum.isnan().any()
+
+
+def test_a_leptonic_leg_has_its_masses_and_phase_space():
+    """d³p/(2E) = J dm_W² dm_t² dturn: autograd's determinant of the neutrino by the three coordinates over 2E."""
+    lepton = along(torch.full((100,), 60.0).double(), unit_vectors(100, 3), 0.0)
+    bottom = along(torch.full((100,), 90.0).double(), unit_vectors(100, 4), 4.8)
+    x = torch.stack([torch.full((100,), 80.0**2), torch.full((100,), 250.0**2), torch.rand(100)], 1).double()
+
+    def neutrino(x, lepton, bottom):
+        return leptonic_leg(lepton[None], bottom[None], x[:1], x[1:2], x[2:]).neutrino[0, 1:]
+
+    slopes = torch.func.vmap(torch.func.jacrev(neutrino))(x, lepton, bottom)
+    found = leptonic_leg(lepton, bottom, *x.unbind(1))
+    torch.testing.assert_close(torch.linalg.det(slopes).abs() / (2 * found.neutrino[:, 0]), found.jacobian)
+    torch.testing.assert_close(turn_of(lepton, bottom, found.neutrino), x[:, 2])
+    torch.testing.assert_close(kinematics.mass_squared(lepton + bottom + found.neutrino), x[:, 1])
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_unknowns_and_partons_are_inverses(simulated, name):
+    unknowns, partons, _, _, row, _ = simulated[name]
+    u = unknowns.units(partons, row)
+    assert ((u >= 0) & (u <= 1)).all()
+    point = unknowns.points(u, row)
+    torch.testing.assert_close(point.partons, partons, rtol=1e-9, atol=1e-8)
+    assert (point.jacobian > 0).all()
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_density_is_that_of_the_hadronic_process(simulated, name):
+    """dσ/dr of the generator and dσ by Π d³p/(2E) differ by the phase space's weight and the recoil's density."""
+    unknowns, outgoing = simulated[name][0], simulated[name][-1]
+    process, hard = unknowns.process, without_recoil(outgoing)
+    u, weight = process.mapping.inverse(hard.momenta)
+    r = torch.cat([process.fractions.inverse(hard.fractions(process.sqrt_s))[0], u], 1)
+    found = process.collisions(r.clip(0, 1))
+    jacobian = process.fractions.forward(r[:, :2])[1] * weight
+    x, recoil = found.x, RESPONSE.log_recoil(hard.recoil).exp()
+    # dx1 dx2 δ²(p_T) = (2/s) δ⁴ P d²q
+    expected = found.cross_section.sum(1) / jacobian * 2 / process.sqrt_s**2 * recoil
+    assert (x < 1).all()
+    torch.testing.assert_close(unknowns.density(outgoing)[:, 0], expected, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_jacobian_is_autograds(simulated, name):
+    """√det(JᵀJ) is a volume of neutrinos' momenta and quarks' sizes, whose directions are fixed; Π d³p/(2E) from it."""
+    unknowns, partons, _, _, row, _ = simulated[name]
+    u = unknowns.units(partons, row).clip(0.02, 0.98)[:50]
+    row = row[:50]
+
+    def momenta(u, row):
+        found, _ = unknowns._solve(u[None], response.split(row[None], unknowns.topology))
+        return torch.cat([p[0, 1:] for p in found])
+
+    slopes = torch.func.vmap(torch.func.jacrev(momenta))(u, row)
+    point = unknowns.points(u, row)
+    volume = (slopes.mT @ slopes).det().sqrt()
+    measure = [point.partons[:, i, 0] * 2 for i in unknowns.topology.neutrinos]
+    for place in unknowns.topology.bottoms + unknowns.topology.lights:
+        p = point.partons[:, place]
+        measure.append(2 * p[:, 0] / p[:, 1:].square().sum(1))
+    expected = volume / torch.stack(measure).prod(0)
+    fine = point.jacobian > 0
+    assert fine.sum() > 30
+    torch.testing.assert_close(point.jacobian[fine], expected[fine], rtol=1e-5, atol=0)
+
+
+class Even:
+    """Draw unit numbers evenly: a proposal without knowledge."""
+
+    def sample(self, rows, n, generator):
+        points = torch.rand(len(rows), n, 8, generator=generator, dtype=torch.float64)
+        return points, torch.zeros(len(rows), n, dtype=torch.float64)
+
+
+def test_even_draws_and_vegas_agree(simulated):
+    unknowns, _, _, rows, _, _ = simulated["ttbar_dilepton"]
+    rows = rows[:12]
+    even = integrals.summarize(integrals.draw(unknowns, Even(), rows, 8_000, generator(3)).weights)
+    vegas = integrals.by_vegas(unknowns, rows, 8_000, generator(4))
+    pull = (even.value[:, 0] - vegas.value[:, 0]) / (even.error**2 + vegas.error**2).sqrt()
+    assert pull.abs().max() < 4
+    assert vegas.effective.median() > 3 * even.effective.median()
+
+
+def test_integrals_of_known_weights():
+    weights = torch.zeros(3, 2, 4, 2, dtype=torch.float64)
+    weights[0, 0, :, 0], weights[0, 1, :, 0] = 1.0, torch.tensor([2.0, 0.0, 2.0, 0.0]).double()
+    weights[1, 0, 0, 0] = 5.0
+    found = integrals.summarize(weights)
+    torch.testing.assert_close(found.value[:, 0], torch.tensor([2.0, 1.25, 0.0]).double())
+    torch.testing.assert_close(found.effective, torch.tensor([64 / 12 / 8, 1 / 8, 0.0]).double())
+    torch.testing.assert_close(found.largest, torch.tensor([0.25, 1.0, 0.0]).double())
+    torch.testing.assert_close(found.error[0], torch.tensor(1 / 3).double().sqrt())
+    assert not found.trusted.any()
+
+
+def test_posterior_follows_the_weights():
+    points = torch.rand(1, 2, 3, 5, dtype=torch.float64)
+    weights = torch.tensor([1.0, 0.0, 2.0, 0.0, 5.0, 0.0]).double().reshape(1, 2, 3, 1)
+    which, chosen = integrals.posterior(integrals.Weighted(points, weights), 8_000, generator())
+    share = [float((chosen[0] == points[0, h, i]).all(1).double().mean()) for h, i in ((0, 0), (0, 2), (1, 1))]
+    np.testing.assert_allclose(share, [1 / 8, 2 / 8, 5 / 8], atol=0.02)
+    assert abs(float(which.double().mean()) - 5 / 8) < 0.02
+    with pytest.raises(InputError, match="event 0: all weights are zero"):
+        integrals.posterior(integrals.Weighted(points, 0 * weights), 8, generator())
+
+
+def test_features_do_not_change_when_an_event_is_turned(simulated):
+    for name, (topology, _, _) in CASES.items():
+        row = simulated[name][4][:20]
+        c, s = math.cos(0.7), math.sin(0.7)
+        turned = row.clone()
+        momenta = row[:, :-2].unflatten(1, (-1, 4))
+        x, y = c * momenta[..., 1] - s * momenta[..., 2], s * momenta[..., 1] + c * momenta[..., 2]
+        turned[:, :-2] = torch.stack([momenta[..., 0], x, y, momenta[..., 3]], -1).flatten(1)
+        turned[:, -2], turned[:, -1] = c * row[:, -2] - s * row[:, -1], s * row[:, -2] + c * row[:, -1]
+        torch.testing.assert_close(read(turned, topology, RESPONSE), read(row, topology, RESPONSE), rtol=0, atol=1e-5)
+
+
+def test_a_trained_proposal_is_a_density_and_comes_back_from_disk(simulated, tmp_path):
+    unknowns, partons, _, _, row, _ = simulated["ttbar_dilepton"]
+    pairs = unknowns.units(partons, row), read(row, DILEPTON, RESPONSE)
+    path = tmp_path / "proposal.safetensors"
+    size = {"layers": 1, "bins": 4, "hidden": 8}
+    model, _ = train_proposal(pairs, pairs, RESPONSE, path, size=size, epochs=2, batch_size=64)
+    again = load_proposal(path)
+    assert again.response.to_dict() == RESPONSE.to_dict()
+    features = pairs[1][:3]
+    points, log_density = again.sample(features, 500, generator(5))
+    assert points.shape == (3, 500, 8)
+    torch.testing.assert_close(
+        log_density.flatten(), model.log_prob(points.flatten(0, 1), features.repeat_interleave(500, 0)).double()
+    )
+    # ∫ q over the cube, by the reciprocal: E_q[1/q] = 1
+    assert abs(float((-log_density).exp().mean()) - 1) < 0.3
+    assert (log_density > math.log(0.019)).all()
+
+
+def test_likelihood_of_a_known_polynomial():
+    """Events of density (1 + θ y)/2 on [−1, 1]: the coefficients are (1, y)/2, σ_vis is 1 for every θ."""
+    rng = np.random.default_rng(3)
+    y = rng.uniform(-1, 1, (400, 500))
+    y = np.where(rng.uniform(0, 1, y.shape) < (1 + 0.4 * y) / 2, y, -y)
+    theta = np.linspace(-0.9, 0.95, 75)
+    coefficients = torch.from_numpy(np.stack([np.full(y.shape, 0.5), y / 2], -1))
+    known = likelihood.VisibleCrossSection(torch.tensor([1.0, 0.0]).double(), torch.zeros(2, 2).double())
+    scans = torch.stack([likelihood.log_likelihood(c, known, likelihood.powers(theta, 1)).sum(0) for c in coefficients])
+    found = likelihood.fit(scans, theta)
+    pulls = (found.value - 0.4) / found.error
+    assert abs(pulls.mean()) < 3 / len(pulls) ** 0.5
+    assert abs(pulls.std() - 1) < 3 / (2 * len(pulls)) ** 0.5
+    inside = (found.low < 0.4) & (found.high > 0.4)
+    assert abs(inside.mean() - 0.683) < 3 * (0.683 * 0.317 / len(pulls)) ** 0.5
+
+
+def test_visible_cross_section_is_the_mean_of_weights():
+    coefficients = torch.tensor([[1.0, 0.5], [2.0, 3.0], [4.0, 4.0]]).double()
+    found = likelihood.visible(coefficients, torch.tensor([True, False, True]), 6.0)
+    torch.testing.assert_close(found.coefficients, torch.tensor([4.0, 3.0]).double())
+    with pytest.raises(InputError, match=r"σ_vis is .* unknown to 5 %"):
+        found.at(likelihood.powers([1.0], 1))
+
+
+def test_bad_input_says_what_is_wrong(simulated):
+    unknowns, _, event, rows, _, _ = simulated["ttbar_dilepton"]
+    soft = replace(event, bottoms=event.bottoms * 1e-3)
+    with pytest.raises(InputError, match="event 0: it lies outside the acceptance"):
+        response.rows(soft, DILEPTON)
+    with pytest.raises(InputError, match="events with 2 leptons: 1 are needed"):
+        response.rows(event, TTH)
+    broken = replace(event, met=event.met * math.nan)
+    with pytest.raises(InputError, match="event 0: a momentum is not finite"):
+        response.rows(broken, DILEPTON)
+    with pytest.raises(InputError, match="final state 'tth_semilep_bb': 'tt_dilep' is needed"):
+        DileptonUnknowns(hadronic_process("tth_semileptonic"), RESPONSE)
+    with pytest.raises(InputError, match="n = 1: at least two draws"):
+        integrals.draw(unknowns, Even(), rows[:1], 1, generator())
+    with pytest.raises(InputError, match="evaluations = 4: too few"):
+        integrals.by_vegas(unknowns, rows[:1], 4, generator())
+    known = likelihood.VisibleCrossSection(torch.ones(1).double(), torch.zeros(1, 1).double())
+    with pytest.raises(InputError, match="event 1: its integral is not positive"):
+        likelihood.log_likelihood(torch.tensor([[1.0], [0.0]]).double(), known, likelihood.powers([0.0], 0))
+    with pytest.raises(InputError, match="scan 0: the likelihood is largest at the end"):
+        likelihood.fit(np.array([[0.0, 1.0, 2.0]]), np.array([0.0, 1.0, 2.0]))
+
+
+def test_an_event_without_solutions_is_flagged(simulated):
+    """Jets of a thousand times the energy: no recoil, no transfer function reaches them."""
+    unknowns, _, _, rows, _, _ = simulated["ttbar_dilepton"]
+    far = rows[:1].clone()
+    far[..., 8:16] *= 1e3
+    found = integrals.by_vegas(unknowns, far, 400, generator())
+    assert float(found.value[0, 0]) == 0
+    assert not found.trusted.any()
