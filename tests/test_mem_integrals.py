@@ -11,10 +11,9 @@ from rewind import kinematics
 from rewind.errors import InputError
 from rewind.generation.partons import hadronic_process
 from rewind.integrate import adapted_grid, unweight
-from rewind.mem import integrals, likelihood, response
+from rewind.mem import integrals, likelihood, proposal, response
 from rewind.mem.features import read
 from rewind.mem.legs import along, leptonic_leg, partner, turn_of
-from rewind.mem.proposal import load_proposal, train_proposal
 from rewind.mem.response import DILEPTON, TTH, Response
 from rewind.mem.transfer import DoubleGaussian
 from rewind.mem.unknowns import DileptonUnknowns, TTHUnknowns
@@ -208,22 +207,25 @@ def test_features_do_not_change_when_an_event_is_turned(simulated):
 
 
 def test_a_trained_proposal_is_a_density_and_comes_back_from_disk(simulated, tmp_path):
-    unknowns, partons, _, _, row, _ = simulated["ttbar_dilepton"]
-    pairs = unknowns.units(partons, row), read(row, DILEPTON, RESPONSE)
+    unknowns, *_, outgoing = simulated["ttbar_dilepton"]
+    learnt = proposal.pairs(unknowns, outgoing, generator(6), cuts=LOOSE)
     path = tmp_path / "proposal.safetensors"
     size = {"layers": 1, "bins": 4, "hidden": 8}
-    model, _ = train_proposal(pairs, pairs, RESPONSE, path, size=size, epochs=2, batch_size=64)
-    again = load_proposal(path)
+    model, _ = proposal.train_proposal(learnt, learnt, RESPONSE, path, size=size, epochs=2, batch_size=64)
+    again = proposal.load_proposal(path)
     assert again.response.to_dict() == RESPONSE.to_dict()
-    features = pairs[1][:3]
+    features = learnt.features[:3, 0]
     points, log_density = again.sample(features, 500, generator(5))
     assert points.shape == (3, 500, 8)
     torch.testing.assert_close(
         log_density.flatten(), model.log_prob(points.flatten(0, 1), features.repeat_interleave(500, 0)).double()
     )
-    # ∫ q over the cube, by the reciprocal: E_q[1/q] = 1
-    assert abs(float((-log_density).exp().mean()) - 1) < 0.3
+    assert abs(float((-log_density).exp().mean()) - 1) < 0.3  # E_q[1/q] is the cube's volume
     assert (log_density > math.log(0.019)).all()
+    which, points = again.posterior(learnt.features[:3], 400, generator(7))
+    share = torch.stack([(which == h).double().mean(1) for h in range(2)], 1)
+    assert (share - again.log_probability(learnt.features[:3]).exp()).abs().max() < 0.1
+    assert ((points >= 0) & (points <= 1)).all()
 
 
 def test_likelihood_of_a_known_polynomial():

@@ -28,6 +28,7 @@ __all__ = [
     "events",
     "generate",
     "hadronic_process",
+    "leading_order",
     "lepton_cosine",
     "load_sampler",
     "train_sampler",
@@ -207,6 +208,29 @@ def generate(
         sqrt_s=integrand.sqrt_s,
     )
     return found
+
+
+def leading_order(
+    process: str,
+    n: int,
+    generator: torch.Generator,
+    *,
+    sampler: Sampler | None = None,
+    alpha: float = 0.0,
+    c_tg: float = 0.0,
+    at_once: int = 50_000,
+) -> Tensor:
+    """Return the outgoing momenta ``(n, particles, 4)`` of unweighted events, in the laboratory and in GeV.
+
+    Arguments and errors as for `generate`; ``at_once`` events are made at a time.
+    """
+    integrand, parts = hadronic_process(process, alpha=alpha, c_tg=c_tg), []
+    if sampler is None:
+        sampler = adapted_grid(integrand, integrand.dims, _GRID_EVALUATIONS, generator)
+    for start in range(0, n, at_once):
+        points = unweight(integrand, sampler, min(at_once, n - start), generator).points
+        parts.append(integrand.collisions(points).momenta[:, 2:])
+    return torch.cat(parts)
 
 
 def lepton_cosine(records: ak.Array) -> np.ndarray:

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from rewind import kinematics
-from rewind.mem.legs import along
+from rewind.mem.legs import along, direction
 from rewind.mem.response import DILEPTON, TTH, Measured, Response, Topology, split
-from rewind.mem.unknowns import SHIFT, direction
+from rewind.mem.unknowns import SHIFT
 from rewind.physics.circles import Circles, equal_directions
 from rewind.physics.constants import M_B, M_TOP, M_W
 

@@ -13,15 +13,21 @@ import torch
 from torch import Tensor
 
 from rewind import kinematics
-from rewind.physics.circles import Circles, direction
+from rewind.physics import circles
+from rewind.physics.circles import Circles
 
-__all__ = ["Leptonic", "Partner", "along", "leptonic_leg", "partner", "turn_of"]
+__all__ = ["Leptonic", "Partner", "along", "direction", "leptonic_leg", "partner", "turn_of"]
 
 
-def along(energy: Tensor, direction: Tensor, mass: float) -> Tensor:
+def direction(p: Tensor) -> Tensor:
+    """Return the unit vectors ``(..., 3)`` along momenta ``(..., 4)``."""
+    return p[..., 1:] / p[..., 1:].norm(dim=-1, keepdim=True)
+
+
+def along(energy: Tensor, unit: Tensor, mass: float) -> Tensor:
     """Return momenta ``(..., 4)`` of an ``energy`` ``(...)`` and ``mass`` along unit vectors ``(..., 3)``."""
     size = (energy**2 - mass**2).clip(0.0).sqrt()
-    return torch.cat([energy[..., None], size[..., None] * direction], -1)
+    return torch.cat([energy[..., None], size[..., None] * unit], -1)
 
 
 class Partner(NamedTuple):
@@ -31,20 +37,20 @@ class Partner(NamedTuple):
     jacobian: Tensor
 
 
-def partner(known: Tensor, direction: Tensor, mass: float, squared: Tensor) -> Partner:
-    """Return what flies along ``direction`` ``(B, 3)`` and makes, with ``known`` ``(B, 4)``, the mass ``squared``.
+def partner(known: Tensor, unit: Tensor, mass: float, squared: Tensor) -> Partner:
+    """Return what flies along ``unit`` ``(B, 3)`` and makes, with ``known`` ``(B, 4)``, the mass ``squared``.
 
     m² = m_1² + m_2² + 2 (E_1 E − p_1·n p). Of two solutions, which exist for E_1 above (m² − m_1² − m_2²)/(2 m_2), the
     one of higher energy.
     """
-    a, b = known[:, 0], (known[:, 1:] * direction).sum(1)
+    a, b = known[:, 0], (known[:, 1:] * unit).sum(1)
     half = (squared - kinematics.mass_squared(known) - mass**2) / 2
     p2 = a**2 - b**2
     root = half**2 - mass**2 * p2
     energy = (a * half + b * root.sqrt()) / p2
     there = (half > 0) & (root >= 0) & (p2 > 0) & (energy > mass)
     energy = torch.where(there, energy, math.nan)
-    momentum = along(energy, direction, mass)
+    momentum = along(energy, unit, mass)
     size = momentum[:, 1:].norm(dim=1)
     return Partner(momentum, 1 / (2 * (a - b * energy / size)).abs())
 
@@ -58,11 +64,11 @@ class Leptonic(NamedTuple):
 
 def leptonic_leg(lepton: Tensor, bottom: Tensor, w_squared: Tensor, top_squared: Tensor, turn: Tensor) -> Leptonic:
     """Return the neutrino of masses squared ``(B,)`` of W and top at ``turn`` in [0, 1] around the circle."""
-    circles = Circles.of(lepton, bottom)
-    excess = top_squared - circles.least_m_top_squared(w_squared)
+    solved = Circles.of(lepton, bottom)
+    excess = top_squared - solved.least_m_top_squared(w_squared)
     excess = torch.where(excess > 0, excess, math.nan)
-    nu = (circles.curve(w_squared, excess) @ direction(2 * math.pi * turn)[..., None])[..., 0]
-    jacobian = 2 * math.pi / (8 * circles.lepton_energy * circles.b_minus)
+    nu = (solved.curve(w_squared, excess) @ circles.direction(2 * math.pi * turn)[..., None])[..., 0]
+    jacobian = 2 * math.pi / (8 * solved.lepton_energy * solved.b_minus)
     return Leptonic(torch.cat([nu.norm(dim=-1, keepdim=True), nu], -1), torch.where(excess > 0, jacobian, math.nan))
 
 

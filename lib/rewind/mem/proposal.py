@@ -1,27 +1,55 @@
-"""A flow over the unknowns of an event as proposal: learnt from simulation, it draws where the integrand is large."""
+"""A flow over the unknowns of an event, learnt from simulation: a posterior by itself, a proposal for the exact one."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from rewind.integrate import SplineFlow
-from rewind.mem.response import Response
+from rewind.mem.features import read
+from rewind.mem.response import Response, rows, truth
+from rewind.mem.unknowns import Unknowns
 from rewind.nn import checkpoints
 from rewind.nn.preprocessing import Standardize
 from rewind.nn.training import Optimization, Trainable, fit_and_save
 
-__all__ = ["Proposal", "load_proposal", "train_proposal"]
+__all__ = ["Pairs", "Proposal", "load_proposal", "pairs", "train_proposal"]
+
+
+class Pairs(NamedTuple):
+    """Hold what a proposal learns from: unit numbers ``(B, dims)``, features ``(B, H, F)`` by hypothesis, and which
+    of these is true ``(B,)``.
+    """
+
+    points: Tensor
+    features: Tensor
+    which: Tensor
+
+
+def pairs(unknowns: Unknowns, outgoing: Tensor, generator: torch.Generator, *, cuts: dict | None = None) -> Pairs:
+    """Return training pairs from leading-order momenta ``(B, n, 4)``, those of events that are accepted.
+
+    ``cuts`` changes the selection: a posterior does not depend on it, so that looser cuts cost nothing but events.
+    """
+    topology, response = unknowns.topology, unknowns.response
+    topology = replace(topology, selection=topology.selection.changed(**(cuts or {})))
+    partons, event, _ = response.simulate(outgoing, topology, generator)
+    which, partons = truth(event, partons, topology)
+    found = rows(event, topology)
+    features = read(found.flatten(0, 1), topology, response).unflatten(0, found.shape[:2])
+    return Pairs(unknowns.units(partons, found[torch.arange(len(which)), which]).float(), features, which)
 
 
 class Proposal(Trainable):
-    """Model p(u | event) of unit numbers ``(B, dims)`` given an event's features ``(B, n_features)``.
+    """Model P(hypothesis | event) and p(u | hypothesis, event) of unit numbers ``(B, dims)``.
 
-    ``response`` is what it learns from, as :meth:`Response.to_dict` writes it; ``size`` holds options of
-    :class:`~rewind.integrate.flows.SplineFlow`. The share ``uniform`` of the draws is uniform, so that weights are
-    bounded where the flow is wrong.
+    Events are features ``(B, H, n_features)`` under all hypotheses; ``response`` is what it learns from, as
+    :meth:`Response.to_dict` writes it; ``size`` holds options of :class:`~rewind.integrate.flows.SplineFlow`. For
+    integrals the share ``uniform`` of the draws is uniform, so that weights are bounded where the flow is wrong.
     """
 
     def __init__(self, dims: int, n_features: int, response: dict, *, uniform: float = 0.02, **size: int):
@@ -29,11 +57,28 @@ class Proposal(Trainable):
         self.dims, self.uniform, self.response = dims, uniform, Response.from_dict(response)
         self.scale = Standardize(n_features)
         self.flow = SplineFlow(dims, n_features, **size)
+        self.choice = nn.Sequential(
+            nn.Linear(n_features, 64), nn.GELU(), nn.Linear(64, 64), nn.GELU(), nn.Linear(64, 1)
+        )
+
+    def log_probability(self, features: Tensor) -> Tensor:
+        """Return ln P(hypothesis | event) ``(B, H)``."""
+        return self.choice(self.scale(features.float()))[..., 0].log_softmax(1)
 
     def loss(self, batch) -> Tensor:
-        """Return the negative mean log-likelihood of (unit numbers, features)."""
-        points, features = batch
-        return -self.flow.log_prob(points.double(), self.scale(features)).mean()
+        """Return the negative mean log-likelihood of unit numbers and true hypotheses, given features."""
+        points, features, which = batch
+        event = torch.arange(len(which), device=which.device)
+        inner = self.flow.log_prob(points.double(), self.scale(features[event, which]))
+        return -(inner + self.log_probability(features)[event, which]).mean()
+
+    @torch.no_grad()
+    def posterior(self, features: Tensor, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Return ``n`` draws an event: hypotheses ``(B, n)`` and unit numbers ``(B, n, dims)``, nothing added."""
+        which = torch.multinomial(self.log_probability(features).exp(), n, replacement=True, generator=generator)
+        event = torch.arange(len(which))[:, None]
+        given = self.scale(features.float())[event, which].flatten(0, 1)
+        return which, self.flow.sample(len(given), generator, given)[0].unflatten(0, which.shape)
 
     def log_prob(self, points: Tensor, features: Tensor) -> Tensor:
         """Return the logarithm of the density ``(B,)`` of what :meth:`sample` draws."""
@@ -54,8 +99,8 @@ class Proposal(Trainable):
 
 
 def train_proposal(
-    train: tuple[Tensor, Tensor],
-    validation: tuple[Tensor, Tensor],
+    train: Pairs,
+    validation: Pairs,
     response: Response,
     path: str | Path | None = None,
     *,
@@ -69,24 +114,23 @@ def train_proposal(
     device: str = "cpu",
     run_dir: str | Path | None = None,
 ) -> tuple[Proposal, dict]:
-    """Return a proposal trained on unit numbers ``(B, dims)`` and features ``(B, F)``, and its record.
+    """Return a proposal trained on pairs, and its record; keep the weights of the lowest ``validation`` loss.
 
     ``size`` holds options of :class:`Proposal`. With ``path`` the checkpoint is written there. Raises InputError as
     :func:`rewind.nn.training.fit` does.
     """
-    (points, features), rest = train, validation
-    configuration = {"dims": points.shape[1], "n_features": features.shape[1], "response": response.to_dict()}
-    configuration |= size or {}
+    configuration = {"dims": train.points.shape[1], "n_features": train.features.shape[2]}
+    configuration |= {"response": response.to_dict(), **(size or {})}
     torch.manual_seed(seed)
     model = Proposal(**configuration)
-    model.scale.fit(features)
+    model.scale.fit(train.features[torch.arange(len(train.which)), train.which])
     record = fit_and_save(
         model,
-        (points.float(), features),
-        (rest[0].float(), rest[1]),
+        tuple(train),
+        tuple(validation),
         path,
         configuration=configuration,
-        n_events=len(points),
+        n_events=len(train.which),
         optimization=Optimization(learning_rate=learning_rate, weight_decay=weight_decay),
         epochs=epochs,
         batch_size=batch_size,

@@ -11,19 +11,14 @@ import math
 from dataclasses import dataclass
 from itertools import permutations
 
-import awkward as ak
-import numpy as np
 import torch
-from scipy.optimize import minimize
-from scipy.special import expit
 from torch import Tensor
 
-from rewind import kinematics, stats
+from rewind import kinematics
 from rewind.errors import InputError
 from rewind.events.processes import PROCESSES, Selection
-from rewind.events.tensors import Columns, momenta
-from rewind.mem import transfer
-from rewind.mem.legs import along
+from rewind.events.tensors import Columns
+from rewind.mem.legs import along, direction
 from rewind.mem.transfer import DoubleGaussian
 from rewind.physics.constants import M_B
 from rewind.physics.recoil import recoiling
@@ -31,21 +26,15 @@ from rewind.physics.recoil import recoiling
 __all__ = [
     "DILEPTON",
     "TTH",
-    "Matched",
     "Measured",
     "Response",
     "Topology",
     "accepted",
-    "fit",
-    "fit_recoil",
-    "matched",
+    "log_recoil",
     "rows",
     "split",
     "truth",
 ]
-
-_BOTTOM, _NEUTRINOS, _RESONANCES = 5, (12, 14, 16), (6, -6, 25)
-_INCOMING = 2
 
 
 @dataclass(frozen=True)
@@ -143,8 +132,7 @@ def truth(event: Measured, partons: Tensor, topology: Topology) -> tuple[Tensor,
 
 def _angle(first: Tensor, second: Tensor) -> Tensor:
     """Return |n − n'| ``(...)`` of the directions of momenta ``(..., 4)``."""
-    one, two = (p[..., 1:] / p[..., 1:].norm(dim=-1, keepdim=True) for p in (first, second))
-    return (one - two).norm(dim=-1)
+    return (direction(first) - direction(second)).norm(dim=-1)
 
 
 def _separations(first: Tensor, second: Tensor) -> Tensor:
@@ -200,7 +188,7 @@ class Response:
 
     def log_recoil(self, recoil: Tensor) -> Tensor:
         """Return the log-density ``(...)`` of transverse momenta ``(..., 2)`` of the hard system, in GeV⁻²."""
-        return _log_recoil(recoil.square().sum(-1), *self.recoil)
+        return log_recoil(recoil.square().sum(-1), *self.recoil)
 
     def sample_recoil(self, n: int, generator: torch.Generator) -> Tensor:
         """Return transverse momenta ``(n, 2)`` of the hard system, GeV."""
@@ -220,8 +208,7 @@ class Response:
             inside = inside & function.covers(energy).all(1)
             smeared = function.sample(energy.clip(*function.energy_range).flatten(), generator).reshape(energy.shape)
             mass = M_B if name == "bottoms" else 0.0
-            unit = partons[..., 1:] / partons[..., 1:].norm(dim=-1, keepdim=True)
-            found = along(smeared.clip(mass), unit, mass)
+            found = along(smeared.clip(mass), direction(partons), mass)
             order = kinematics.pt(found).argsort(1, descending=True)
             jets.append(found.gather(1, order[..., None].expand_as(found)))
         noise = self.met_sigma * torch.randn(len(outgoing), 2, generator=generator, dtype=torch.float64)
@@ -240,94 +227,10 @@ class Response:
         return partons[kept], event[kept], kept
 
 
-def _log_recoil(squared: Tensor, share: float, narrow: float, wide: float) -> Tensor:
+def log_recoil(squared: Tensor, share: float, narrow: float, wide: float) -> Tensor:
+    """Return the log-density ``(...)`` of transverse momenta of square ``(...)``: two round Gaussians, in GeV⁻²."""
     parts = [
         math.log(part / (2 * math.pi * sigma**2)) - squared / (2 * sigma**2)
         for part, sigma in ((share, narrow), (1 - share, wide))
     ]
     return torch.logaddexp(*parts)
-
-
-def fit_recoil(recoil: Tensor) -> tuple[float, float, float]:
-    """Return share and σ (GeV) of the narrow, then σ of the wide Gaussian that fit ``recoil`` ``(B, 2)`` best."""
-    squared = recoil.square().sum(-1)
-
-    def parameters(x: np.ndarray) -> tuple[float, float, float]:
-        return float(expit(x[0])), float(np.exp(x[1])), float(np.exp(x[1]) + np.exp(x[2]))
-
-    start = np.log(float(squared.median()) ** 0.5 / 2)
-    found = minimize(
-        lambda x: -float(_log_recoil(squared, *parameters(x)).mean()), (0.5, start, start), method="Nelder-Mead"
-    )
-    return parameters(found.x)
-
-
-@dataclass(frozen=True)
-class Matched(Columns):
-    """Hold jets that stem from a quark of the hard process: both energies (GeV), the jet's η, and if it is a b quark.
-
-    The quark's energy is that of the decay before radiation, in the frame of its resonance's last copy. All ``(J,)``.
-    """
-
-    measured: Tensor
-    parton: Tensor
-    eta: Tensor
-    is_bottom: Tensor
-
-
-def matched(records: ak.Array) -> Matched:
-    """Return the matched jets of event records with their hard process (`rewind.events.samples.load`)."""
-    jets, hard = records.Jet, records.LHEPart
-    counts = ak.to_numpy(ak.num(jets))
-    event = np.repeat(np.arange(len(records)), counts)
-    place = ak.to_numpy(ak.flatten(jets.partonIdx))
-    known = place >= 0
-    event, place = event[known], place[known] + _INCOMING
-    starts = np.cumsum(ak.to_numpy(ak.num(hard))) - ak.to_numpy(ak.num(hard))
-    flat, p = ak.flatten(hard), momenta(hard)
-    mothers, kinds = ak.to_numpy(flat.mother), ak.to_numpy(flat.pdgId)
-    parton = starts[event] + place
-    resonance = parton.copy()
-    while not (done := np.isin(kinds[resonance], _RESONANCES)).all():
-        up = mothers[resonance]
-        if (up[~done] < _INCOMING).any():
-            raise InputError("records: a matched quark descends from no top or Higgs boson; other processes do not fit")
-        resonance = np.where(done, resonance, starts[event] + up)
-    copies = momenta(records.GenPart)
-    first = np.cumsum(ak.to_numpy(ak.num(records.GenPart))) - ak.to_numpy(ak.num(records.GenPart))
-    last = copies[first[event] + resonance - starts[event] - _INCOMING]
-    quark = kinematics.boost_between(p[parton], p[resonance], last)
-    chosen = ak.flatten(jets)[known]
-    return Matched(
-        torch.from_numpy(momenta(jets)[known][:, 0]),
-        torch.from_numpy(quark[:, 0]),
-        torch.from_numpy(ak.to_numpy(chosen.eta).astype(float)),
-        torch.from_numpy(np.abs(kinds[parton]) == _BOTTOM),
-    )
-
-
-def _transfer(pairs: Matched, selection: Selection) -> DoubleGaussian:
-    return transfer.fit(pairs.measured, pairs.parton, least=selection.jet_pt * pairs.eta.cosh())
-
-
-def fit(dilepton: ak.Array, one_lepton: ak.Array, selection: Selection) -> Response:
-    """Return the response nearest to fully simulated tt̄ events with two leptons and with one.
-
-    Quarks' transfer functions are fitted to the matched jets of both; recoil, the last copies of both tops against the
-    beam, and p_T^miss, half its 16–84 % range about the neutrinos, to the first. Raises InputError as
-    :func:`rewind.mem.transfer.fit` does.
-    """
-    parts = [matched(records) for records in (dilepton, one_lepton)]
-    pairs = Matched(*(torch.cat(values) for values in zip(*(vars(part).values() for part in parts), strict=True)))
-    transverse = {}
-    for name, kinds in (("tops", (6,)), ("neutrinos", _NEUTRINOS)):
-        chosen = dilepton.GenPart[sum(abs(dilepton.GenPart.pdgId) == kind for kind in kinds) > 0]
-        transverse[name] = momenta(chosen).reshape(len(dilepton), 2, 4).sum(1)[:, 1:3]
-    met, turn = (ak.to_numpy(dilepton.MET[name]).astype(float) for name in ("pt", "phi"))
-    error = met[:, None] * np.stack([np.cos(turn), np.sin(turn)], 1) - transverse["neutrinos"]
-    return Response(
-        bottom=_transfer(pairs[pairs.is_bottom], selection),
-        light=_transfer(pairs[~pairs.is_bottom], selection),
-        met_sigma=stats.width68(error.flatten()) / 2,
-        recoil=fit_recoil(torch.from_numpy(transverse["tops"])),
-    )

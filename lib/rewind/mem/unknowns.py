@@ -16,7 +16,7 @@ from torch import Tensor
 
 from rewind import kinematics
 from rewind.errors import InputError
-from rewind.mem.legs import along, leptonic_leg, partner, turn_of
+from rewind.mem.legs import along, direction, leptonic_leg, partner, turn_of
 from rewind.mem.response import DILEPTON, TTH, Measured, Response, Topology, split
 from rewind.physics.amplitudes import c_tg_polynomial, cp_polynomial
 from rewind.physics.constants import M_B
@@ -24,7 +24,7 @@ from rewind.physics.hadronic import GEV2_PB, INITIAL, HadronicProcess, luminosit
 from rewind.physics.phase_space import BreitWigner
 from rewind.physics.recoil import without_recoil
 
-__all__ = ["DileptonUnknowns", "Point", "TTHUnknowns"]
+__all__ = ["DileptonUnknowns", "Point", "TTHUnknowns", "Unknowns"]
 
 SHIFT, SPREAD = 0.1, 0.2
 """Of ln E about a jet's, where unit numbers are even in a logistic distribution."""
@@ -128,11 +128,6 @@ class Unknowns:
     def _unit_of_mass(self, name: str, system: Tensor) -> Tensor:
         s = kinematics.mass_squared(system)
         return self._resonances[name].inverse(s, torch.zeros_like(s), torch.full_like(s, self.process.sqrt_s**2))[0]
-
-
-def direction(p: Tensor) -> Tensor:
-    """Return the unit vectors ``(..., 3)`` along momenta ``(..., 4)``."""
-    return p[..., 1:] / p[..., 1:].norm(dim=-1, keepdim=True)
 
 
 def _free(u: Tensor, jet: Tensor, mass: float) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,137 @@
+"""What the full simulation says to the matrix element method: its jets' energies, its recoil, its measured events."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import awkward as ak
+import numpy as np
+import torch
+from scipy.optimize import minimize
+from scipy.special import expit
+from torch import Tensor
+
+from rewind import kinematics, stats
+from rewind.errors import InputError
+from rewind.events.processes import Selection
+from rewind.events.tensors import Columns, momenta
+from rewind.mem import transfer
+from rewind.mem.legs import along, direction
+from rewind.mem.response import Measured, Response, log_recoil
+from rewind.mem.transfer import DoubleGaussian
+from rewind.physics.constants import M_B
+
+__all__ = ["Matched", "dilepton_events", "fit", "fit_recoil", "matched"]
+
+_BOTTOM, _NEUTRINOS, _RESONANCES = 5, (12, 14, 16), (6, -6, 25)
+_INCOMING = 2
+
+
+def dilepton_events(records: ak.Array) -> Measured:
+    """Return fully simulated dilepton events as the response's: ℓ⁺, ℓ⁻, the two hardest b-tagged jets, p_T^miss.
+
+    Leptons count as massless, jets as b quarks of their energy and direction. Raises InputError for an event without
+    one lepton of each charge and two tagged jets.
+    """
+    leptons = records.Lepton[ak.argsort(records.Lepton.charge, ascending=False)]
+    jets = records.Jet[records.Jet.btag == 1]
+    jets = jets[ak.argsort(jets.pt, ascending=False)]
+    wrong = (ak.num(leptons) != 2) | (ak.sum(leptons.charge, axis=1) != 0) | (ak.num(jets) < 2)
+    if ak.any(wrong):
+        event = int(np.flatnonzero(wrong)[0])
+        raise InputError(
+            f"event {event}: one lepton of each charge and two b-tagged jets are needed; select events first"
+        )
+    leptons, jets = (torch.from_numpy(momenta(part)).unflatten(0, (-1, 2)) for part in (leptons, jets[:, :2]))
+    met, turn = (torch.from_numpy(ak.to_numpy(records.MET[name]).astype(float)) for name in ("pt", "phi"))
+    return Measured(
+        along(leptons[..., 1:].norm(dim=-1), direction(leptons), 0.0),
+        along(jets[..., 0], direction(jets), M_B),
+        jets[:, :0],
+        torch.stack([met * turn.cos(), met * turn.sin()], 1),
+    )
+
+
+def fit_recoil(recoil: Tensor) -> tuple[float, float, float]:
+    """Return share and σ (GeV) of the narrow, then σ of the wide Gaussian that fit ``recoil`` ``(B, 2)`` best."""
+    squared = recoil.square().sum(-1)
+
+    def parameters(x: np.ndarray) -> tuple[float, float, float]:
+        return float(expit(x[0])), float(np.exp(x[1])), float(np.exp(x[1]) + np.exp(x[2]))
+
+    start = np.log(float(squared.median()) ** 0.5 / 2)
+    found = minimize(
+        lambda x: -float(log_recoil(squared, *parameters(x)).mean()), (0.5, start, start), method="Nelder-Mead"
+    )
+    return parameters(found.x)
+
+
+@dataclass(frozen=True)
+class Matched(Columns):
+    """Hold jets that stem from a quark of the hard process: both energies (GeV), the jet's η, and if it is a b quark.
+
+    The quark's energy is that of the decay before radiation, in the frame of its resonance's last copy. All ``(J,)``.
+    """
+
+    measured: Tensor
+    parton: Tensor
+    eta: Tensor
+    is_bottom: Tensor
+
+
+def matched(records: ak.Array) -> Matched:
+    """Return the matched jets of event records with their hard process (`rewind.events.samples.load`)."""
+    jets, hard = records.Jet, records.LHEPart
+    counts = ak.to_numpy(ak.num(jets))
+    event = np.repeat(np.arange(len(records)), counts)
+    place = ak.to_numpy(ak.flatten(jets.partonIdx))
+    known = place >= 0
+    event, place = event[known], place[known] + _INCOMING
+    starts = np.cumsum(ak.to_numpy(ak.num(hard))) - ak.to_numpy(ak.num(hard))
+    flat, p = ak.flatten(hard), momenta(hard)
+    mothers, kinds = ak.to_numpy(flat.mother), ak.to_numpy(flat.pdgId)
+    parton = starts[event] + place
+    resonance = parton.copy()
+    while not (done := np.isin(kinds[resonance], _RESONANCES)).all():
+        up = mothers[resonance]
+        if (up[~done] < _INCOMING).any():
+            raise InputError("records: a matched quark descends from no top or Higgs boson; other processes do not fit")
+        resonance = np.where(done, resonance, starts[event] + up)
+    copies = momenta(records.GenPart)
+    first = np.cumsum(ak.to_numpy(ak.num(records.GenPart))) - ak.to_numpy(ak.num(records.GenPart))
+    last = copies[first[event] + resonance - starts[event] - _INCOMING]
+    quark = kinematics.boost_between(p[parton], p[resonance], last)
+    chosen = ak.flatten(jets)[known]
+    return Matched(
+        torch.from_numpy(momenta(jets)[known][:, 0]),
+        torch.from_numpy(quark[:, 0]),
+        torch.from_numpy(ak.to_numpy(chosen.eta).astype(float)),
+        torch.from_numpy(np.abs(kinds[parton]) == _BOTTOM),
+    )
+
+
+def _transfer(pairs: Matched, selection: Selection) -> DoubleGaussian:
+    return transfer.fit(pairs.measured, pairs.parton, least=selection.jet_pt * pairs.eta.cosh())
+
+
+def fit(dilepton: ak.Array, one_lepton: ak.Array, selection: Selection) -> Response:
+    """Return the response nearest to fully simulated tt̄ events with two leptons and with one.
+
+    Quarks' transfer functions are fitted to the matched jets of both; recoil, the last copies of both tops against the
+    beam, and p_T^miss, half its 16–84 % range about the neutrinos, to the first. Raises InputError as
+    :func:`rewind.mem.transfer.fit` does.
+    """
+    parts = [matched(records) for records in (dilepton, one_lepton)]
+    pairs = Matched(*(torch.cat(values) for values in zip(*(vars(part).values() for part in parts), strict=True)))
+    transverse = {}
+    for name, kinds in (("tops", (6,)), ("neutrinos", _NEUTRINOS)):
+        chosen = dilepton.GenPart[sum(abs(dilepton.GenPart.pdgId) == kind for kind in kinds) > 0]
+        transverse[name] = momenta(chosen).reshape(len(dilepton), 2, 4).sum(1)[:, 1:3]
+    met, turn = (ak.to_numpy(dilepton.MET[name]).astype(float) for name in ("pt", "phi"))
+    error = met[:, None] * np.stack([np.cos(turn), np.sin(turn)], 1) - transverse["neutrinos"]
+    return Response(
+        bottom=_transfer(pairs[pairs.is_bottom], selection),
+        light=_transfer(pairs[~pairs.is_bottom], selection),
+        met_sigma=stats.width68(error.flatten()) / 2,
+        recoil=fit_recoil(torch.from_numpy(transverse["tops"])),
+    )

@@ -1,0 +1,49 @@
+"""What is read off the full simulation: matched jets, the recoil, the response, measured events."""
+
+from pathlib import Path
+
+import awkward as ak
+import numpy as np
+import pytest
+import torch
+
+from rewind import events, kinematics
+from rewind.errors import InputError
+from rewind.mem import full_simulation
+from rewind.mem.response import DILEPTON, Response, rows
+from rewind.mem.transfer import DoubleGaussian
+
+
+@pytest.fixture(scope="module")
+def records():
+    return events.load(Path(__file__).parents[1] / "data/samples/ttbar_dilepton_test.root")[:1500]
+
+
+def test_recoil_of_two_gaussians_is_found_again():
+    function = DoubleGaussian(torch.zeros(11), torch.zeros(11, 11), (1.0, 2.0))
+    known = Response(function, function, 15.0, (0.6, 25.0, 100.0))
+    drawn = known.sample_recoil(200_000, torch.Generator().manual_seed(1))
+    np.testing.assert_allclose(full_simulation.fit_recoil(drawn), known.recoil, rtol=0.03)
+    x = torch.linspace(-600, 600, 601, dtype=torch.float64)
+    grid = torch.stack(torch.meshgrid(x, x, indexing="ij"), -1)
+    assert abs(float(known.log_recoil(grid).exp().sum() * 4) - 1) < 1e-6
+    assert abs(float(known.log_met(grid, torch.zeros(2)).exp().sum() * 4) - 1) < 1e-6
+
+
+def test_matched_jets_have_about_their_quarks_energy(records):
+    found = full_simulation.matched(records)
+    assert found.is_bottom.all()
+    assert len(found) > 1.5 * len(records)
+    ratio = found.measured / found.parton
+    assert 0.8 < float(ratio.median()) < 1.0
+    assert float((ratio.log().abs() < 0.5).double().mean()) > 0.85
+
+
+def test_dilepton_events_are_rows_of_the_method(records):
+    found = full_simulation.dilepton_events(records)
+    assert rows(found, DILEPTON).shape == (len(records), 2, 18)
+    np.testing.assert_allclose(found.met.norm(dim=1), ak.to_numpy(records.MET.pt), rtol=1e-6)
+    assert (kinematics.pt(found.bottoms[:, 0]) > 0.9 * kinematics.pt(found.bottoms[:, 1])).all()
+    untagged = ak.with_field(records, ak.with_field(records.Jet, 0 * records.Jet.btag, "btag"), "Jet")
+    with pytest.raises(InputError, match="event 0: not one lepton of each charge and two b-tagged jets"):
+        full_simulation.dilepton_events(untagged)
