@@ -47,5 +47,5 @@ def test_dilepton_events_are_rows_of_the_method(records):
     np.testing.assert_allclose(found.met.norm(dim=1), ak.to_numpy(records.MET.pt), rtol=1e-6)
     assert (kinematics.pt(found.bottoms[:, 0]) > 0.9 * kinematics.pt(found.bottoms[:, 1])).all()
     untagged = ak.with_field(records, ak.with_field(records.Jet, 0 * records.Jet.btag, "btag"), "Jet")
-    with pytest.raises(InputError, match="event 0: not one lepton of each charge and two b-tagged jets"):
+    with pytest.raises(InputError, match="event 0: one lepton of each charge and two b-tagged jets"):
         full_simulation.dilepton_events(untagged)
