@@ -13,6 +13,7 @@ from rewind.generation.partons import hadronic_process
 from rewind.integrate import adapted_grid, unweight
 from rewind.mem import integrals, likelihood, proposal, response
 from rewind.mem.features import read
+from rewind.mem.guide import Guide, guided
 from rewind.mem.legs import along, leptonic_leg, partner, turn_of
 from rewind.mem.response import DILEPTON, TTH, Response
 from rewind.mem.transfer import DoubleGaussian
@@ -284,3 +285,40 @@ def test_an_event_without_solutions_is_flagged(simulated):
     found = integrals.by_vegas(unknowns, far, 400, generator())
     assert float(found.value[0, 0]) == 0
     assert not found.trusted.any()
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_guided_numbers_are_undone_and_nearly_even(simulated, name):
+    unknowns, partons, _, _, row, _ = simulated[name]
+    u = unknowns.units(partons, row)
+    guide = Guide(unknowns)
+    v, log_slope = guide.from_units(u, row)
+    back, other = guide.to_units(v, row)
+    torch.testing.assert_close(back, u, rtol=0, atol=1e-9)
+    torch.testing.assert_close(other, log_slope, rtol=0, atol=1e-9)
+    for place in unknowns.turns:
+        assert abs(float((v[:, place] - 0.5).abs().mean()) - 0.25) < 0.06
+    assert (-log_slope).mean() > 1.0
+
+
+def test_guide_slope_is_a_difference_quotient(simulated):
+    unknowns, partons, _, _, row, _ = simulated["ttbar_dilepton"]
+    guide, u = Guide(unknowns), unknowns.units(partons, row)
+    v, log_slope = guide.from_units(u, row)
+    step, slope = 1e-7, torch.ones_like(log_slope)
+    for place in unknowns.turns:
+        moved = v.clone()
+        moved[:, place] += step
+        slope = slope * (guide.to_units(moved, row)[0] - u)[:, place] / step
+    inside = (slope > 0) & ((slope.log() - log_slope).abs() < 0.02)
+    assert inside.double().mean() > 0.97  # the others step over a corner of the table
+
+
+def test_guided_vegas_finds_the_same_integral(simulated):
+    unknowns, _, _, rows, _, _ = simulated["ttbar_dilepton"]
+    plain, better = (
+        integrals.by_vegas(integrand, rows[:8], 6_000, generator(8)) for integrand in (unknowns, guided(unknowns))
+    )
+    pull = (plain.value[:, 0] - better.value[:, 0]) / (plain.error**2 + better.error**2).sqrt()
+    assert pull.abs().max() < 4
+    assert better.effective.median() > 3 * plain.effective.median()

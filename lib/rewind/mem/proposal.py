@@ -11,17 +11,18 @@ from torch import Tensor, nn
 
 from rewind.integrate import SplineFlow
 from rewind.mem.features import read
+from rewind.mem.guide import Guide
 from rewind.mem.response import Response, rows, truth
 from rewind.mem.unknowns import Unknowns
 from rewind.nn import checkpoints
 from rewind.nn.preprocessing import Standardize
 from rewind.nn.training import Optimization, Trainable, fit_and_save
 
-__all__ = ["Pairs", "Proposal", "load_proposal", "pairs", "train_proposal"]
+__all__ = ["EventFlow", "Pairs", "Proposal", "load_proposal", "pairs", "train_proposal"]
 
 
 class Pairs(NamedTuple):
-    """Hold what a proposal learns from: unit numbers ``(B, dims)``, features ``(B, H, F)`` by hypothesis, and which
+    """Hold what a proposal learns from: guided numbers ``(B, dims)``, features ``(B, H, F)`` by hypothesis, and which
     of these is true ``(B,)``.
     """
 
@@ -41,11 +42,13 @@ def pairs(unknowns: Unknowns, outgoing: Tensor, generator: torch.Generator, *, c
     which, partons = truth(event, partons, topology)
     found = rows(event, topology)
     features = read(found.flatten(0, 1), topology, response).unflatten(0, found.shape[:2])
-    return Pairs(unknowns.units(partons, found[torch.arange(len(which)), which]).float(), features, which)
+    row = found[torch.arange(len(which)), which]
+    points, _ = Guide(unknowns).from_units(unknowns.units(partons, row), row)
+    return Pairs(points.float(), features, which)
 
 
 class Proposal(Trainable):
-    """Model P(hypothesis | event) and p(u | hypothesis, event) of unit numbers ``(B, dims)``.
+    """Model P(hypothesis | event) and p(v | hypothesis, event) of guided unit numbers ``(B, dims)``.
 
     Events are features ``(B, H, n_features)`` under all hypotheses; ``response`` is what it learns from, as
     :meth:`Response.to_dict` writes it; ``size`` holds options of :class:`~rewind.integrate.flows.SplineFlow`. For
@@ -74,7 +77,7 @@ class Proposal(Trainable):
 
     @torch.no_grad()
     def posterior(self, features: Tensor, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Return ``n`` draws an event: hypotheses ``(B, n)`` and unit numbers ``(B, n, dims)``, nothing added."""
+        """Return ``n`` draws an event: hypotheses ``(B, n)`` and guided numbers ``(B, n, dims)``, nothing added."""
         which = torch.multinomial(self.log_probability(features).exp(), n, replacement=True, generator=generator)
         event = torch.arange(len(which))[:, None]
         given = self.scale(features.float())[event, which].flatten(0, 1)
@@ -87,7 +90,7 @@ class Proposal(Trainable):
 
     @torch.no_grad()
     def sample(self, features: Tensor, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Return unit numbers ``(B, n, dims)`` and the logarithm of their density ``(B, n)``."""
+        """Return guided numbers ``(B, n, dims)`` and the logarithm of their density ``(B, n)``, for one hypothesis."""
         many = self.scale(features.float()).repeat_interleave(n, 0)
         points, log_density = self.flow.sample(len(many), generator, many)
         even = torch.rand(len(many), self.dims + 1, generator=generator, dtype=torch.float64)
@@ -96,6 +99,33 @@ class Proposal(Trainable):
         log_density[chosen] = self.flow.log_prob(points[chosen], many[chosen])
         log_density = ((1 - self.uniform) * log_density.double().exp() + self.uniform).log()
         return points.unflatten(0, (-1, n)), log_density.unflatten(0, (-1, n))
+
+
+class EventFlow:
+    """Draw the unknowns of measured events with a trained proposal: what `rewind.mem.integrals.draw` asks for."""
+
+    def __init__(self, unknowns: Unknowns, proposal: Proposal):
+        self.unknowns, self.proposal, self.guide = unknowns, proposal, Guide(unknowns)
+
+    def read(self, found: Tensor) -> Tensor:
+        """Return the features ``(..., F)`` of rows ``(..., R)``."""
+        topology, response = self.unknowns.topology, self.unknowns.response
+        return read(found.flatten(0, -2), topology, response).unflatten(0, found.shape[:-1])
+
+    @torch.no_grad()
+    def sample(self, row: Tensor, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Return unit numbers ``(B, n, dims)`` of rows ``(B, R)`` and the logarithm of their density ``(B, n)``."""
+        points, log_density = self.proposal.sample(self.read(row), n, generator)
+        units, log_slope = self.guide.to_units(points.flatten(0, 1), row.repeat_interleave(n, 0))
+        return units.unflatten(0, (-1, n)), log_density - log_slope.unflatten(0, (-1, n))
+
+    @torch.no_grad()
+    def posterior(self, found: Tensor, n: int, generator: torch.Generator) -> Tensor:
+        """Return partons ``(B, n, particles, 4)`` that the flow draws for events ``(B, H, R)``, without amplitudes."""
+        which, points = self.proposal.posterior(self.read(found), n, generator)
+        row = found[torch.arange(len(found))[:, None], which].flatten(0, 1)
+        units, _ = self.guide.to_units(points.flatten(0, 1), row)
+        return self.unknowns.points(units, row).partons.unflatten(0, which.shape)
 
 
 def train_proposal(

@@ -50,6 +50,7 @@ class Unknowns:
 
     topology: Topology
     dims: int
+    turns: tuple[int, ...]  # places of the neutrinos' angles
 
     def __init__(self, process: HadronicProcess, response: Response):
         if process.final != self.topology.final:
@@ -170,7 +171,7 @@ class _LeptonicTop:
 class DileptonUnknowns(_LeptonicTop, Unknowns):
     """tt̄ → dilepton: 8 unit numbers, (E_b, m_W, m_t, angle) of t, then of t̄; coefficients in 1, c_tG, c_tG²."""
 
-    topology, dims = DILEPTON, 8
+    topology, dims, turns = DILEPTON, 8, (3, 7)
 
     def _solve(self, u: Tensor, event: Measured) -> tuple[list[Tensor], Tensor]:
         partons, jacobian = [], torch.ones_like(u[:, 0])
@@ -196,7 +197,7 @@ class TTHUnknowns(_LeptonicTop, Unknowns):
     and the mass of H. Events with an ℓ⁻ are those of the CP mirror.
     """
 
-    topology, dims = TTH, 9
+    topology, dims, turns = TTH, 9, (3,)
 
     def _solve(self, u: Tensor, event: Measured) -> tuple[list[Tensor], Tensor]:
         lepton = event.leptons[:, 0]

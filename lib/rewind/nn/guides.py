@@ -44,21 +44,29 @@ class PiecewiseDensity:
         low, high = self.values.gather(1, torch.stack([cell, cell + 1], 1)).unbind(1)
         return low, high, self.below.gather(1, cell[:, None])[:, 0]
 
-    def to_normal(self, share: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the standard normal variable ``(R,)`` that ``share`` ``(R,)`` becomes, and its log-slope."""
+    def to_uniform(self, share: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the uniform number ``(R,)`` that ``share`` ``(R,)`` becomes, and its slope, which is the density."""
         place = share.double().clip(0.0, 1.0) * self.n
         cell = place.long().clip(0, self.n - 1)
         part = place - cell
         low, high, below = self._cell(cell)
-        filled = below + (low * part + (high - low) * part**2 / 2) / self.n
-        normal = normal_quantile(filled)
-        return normal, (low + (high - low) * part).log() + (normal**2 + math.log(2 * math.pi)) / 2
+        return below + (low * part + (high - low) * part**2 / 2) / self.n, low + (high - low) * part
 
-    def to_share(self, normal: Tensor) -> Tensor:
-        """Undo :meth:`to_normal`."""
-        filled = torch.special.ndtr(normal.double())
+    def from_uniform(self, filled: Tensor) -> Tensor:
+        """Undo :meth:`to_uniform`."""
+        filled = filled.double().contiguous()
         cell = (torch.searchsorted(self.below, filled[:, None], right=True)[:, 0] - 1).clip(0, self.n - 1)
         low, high, below = self._cell(cell)
         area = ((filled - below) * self.n).clip(0.0)
         part = 2 * area / (low + (low**2 + 2 * (high - low) * area).clip(0.0).sqrt())
         return (cell + part.clip(0.0, 1.0)) / self.n
+
+    def to_normal(self, share: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the standard normal variable ``(R,)`` that ``share`` ``(R,)`` becomes, and its log-slope."""
+        filled, density = self.to_uniform(share)
+        normal = normal_quantile(filled)
+        return normal, density.log() + (normal**2 + math.log(2 * math.pi)) / 2
+
+    def to_share(self, normal: Tensor) -> Tensor:
+        """Undo :meth:`to_normal`."""
+        return self.from_uniform(torch.special.ndtr(normal.double()))

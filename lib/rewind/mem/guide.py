@@ -1,0 +1,111 @@
+"""Unit numbers in which neutrinos' angles are nearly even: p_T^miss and recoil say where on its circle a neutrino is.
+
+Once energies and masses are chosen, an angle's density is known up to the amplitude: it follows how well the neutrinos
+fit p_T^miss, how rare the recoil is, and how the cross-section falls with the mass. The guide is the cumulative
+distribution of that density, tabulated for every point; a flow learns what it leaves.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from rewind import kinematics
+from rewind.mem.response import split
+from rewind.mem.unknowns import Unknowns
+from rewind.nn.guides import PiecewiseDensity
+from rewind.physics.circles import Circles, equal_directions
+
+__all__ = ["Guide", "guided"]
+
+_TABLE, _LINE, _FLOOR = 32, 48, 0.01  # angles in a table of two, along one; share that is even
+_FALL, _LEAST = 5.0, 100.0  # power of the mass by which cross-sections fall; GeV²
+_ROWS_AT_ONCE = 2048
+
+
+class Guide:
+    """Change the unit numbers of ``unknowns``: those of angles become shares of their guessed density."""
+
+    def __init__(self, unknowns: Unknowns):
+        self.unknowns = unknowns
+
+    def to_units(self, v: Tensor, row: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the unknowns' unit numbers at guided ones ``(B, dims)``, and ln ``|du/dv|`` ``(B,)``."""
+        return self._change(v, row, undo=True)
+
+    def from_units(self, u: Tensor, row: Tensor) -> tuple[Tensor, Tensor]:
+        """Undo :meth:`to_units`, with the same ln ``|du/dv|``."""
+        return self._change(u, row, undo=False)
+
+    def _change(self, x: Tensor, row: Tensor, *, undo: bool) -> tuple[Tensor, Tensor]:
+        parts = [self._some(*part, undo) for part in zip(x.split(_ROWS_AT_ONCE), row.split(_ROWS_AT_ONCE), strict=True)]
+        return tuple(torch.cat(values) for values in zip(*parts, strict=True))
+
+    def _some(self, x: Tensor, row: Tensor, undo: bool) -> tuple[Tensor, Tensor]:
+        curves, visible, met = self._curves(x, row)
+        out, log_slope, chosen = x.clone(), torch.zeros_like(x[:, 0]), None
+        for leg, place in enumerate(self.unknowns.turns):
+            density = PiecewiseDensity.on_circle(self._log_values(curves, visible, met, chosen), _FLOOR)
+            if undo:
+                out[:, place] = density.from_uniform(x[:, place])
+                turn = out[:, place]
+            else:
+                turn = x[:, place]
+            filled, slope = density.to_uniform(turn)
+            if not undo:
+                out[:, place] = filled
+            log_slope = log_slope - slope.log()
+            angle = 2 * torch.pi * turn.to(curves)
+            at = torch.stack([angle.cos(), angle.sin(), torch.ones_like(angle)], -1)
+            chosen = (curves[:, leg] @ at[..., None]).mT
+        return out, log_slope
+
+    def _curves(self, x: Tensor, row: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return curves of neutrinos ``(B, L, 3, 3)``, zero where there is none, the visible sum, and p_T^miss."""
+        start, topology = x.clone(), self.unknowns.topology
+        start[:, self.unknowns.turns] = 0.0
+        partons = self.unknowns.points(start, row).partons
+        lepton, neutrino = partons[:, topology.leptons], partons[:, topology.neutrinos]
+        bottom = partons[:, topology.bottoms[: len(topology.leptons)]]
+        circles = Circles.of(lepton, bottom)
+        w = kinematics.mass_squared(lepton + neutrino)
+        excess = kinematics.mass_squared(lepton + neutrino + bottom) - circles.least_m_top_squared(w)
+        curves = circles.curve(w, excess.clip(0.0)).nan_to_num(0.0)
+        visible = (partons.sum(1) - neutrino.sum(1)).nan_to_num(0.0)
+        return curves.float(), visible.float(), split(row, topology).met.float()
+
+    def _log_values(self, curves: Tensor, visible: Tensor, met: Tensor, first: Tensor | None) -> Tensor:
+        """Return the guessed log-density of an angle ``(B, n)``: the first one's, or with ``first`` the other's."""
+        if first is not None:
+            second = curves[:, 1] @ equal_directions(_LINE, curves)
+            return self._log_fit(first.mT, second, visible, met)[:, 0]
+        if curves.shape[1] == 1:
+            return self._log_fit(curves[:, 0] @ equal_directions(_LINE, curves), None, visible, met)[..., 0]
+        one, two = (curves[:, leg] @ equal_directions(_TABLE, curves) for leg in range(2))
+        return self._log_fit(one, two, visible, met).logsumexp(2)
+
+    def _log_fit(self, one: Tensor, two: Tensor | None, visible: Tensor, met: Tensor) -> Tensor:
+        """Return guessed log-densities ``(B, n, m)`` for neutrinos at ``(B, 3, n)`` and ``(B, 3, m)``, if any."""
+        energy, p = one.norm(dim=1)[..., None], one[..., None]
+        if two is not None:
+            energy, p = energy + two.norm(dim=1)[:, None], p + two[:, :, None]
+        p = p.movedim(1, -1)
+        total = visible[:, None, None, 1:] + p
+        mass2 = (visible[:, 0, None, None] + energy) ** 2 - total.square().sum(-1)
+        response = self.unknowns.response
+        fit = response.log_met(met[:, None, None], p[..., :2]) + response.log_recoil(total[..., :2])
+        return fit - _FALL / 2 * mass2.clip(_LEAST).log()
+
+
+def guided(unknowns: Unknowns):
+    """Return the integrand of guided unit numbers: another one to integrate, of the same integral."""
+    return _Guided(unknowns)
+
+
+class _Guided:
+    def __init__(self, unknowns: Unknowns):
+        self.unknowns, self.guide, self.dims = unknowns, Guide(unknowns), unknowns.dims
+
+    def polynomial(self, v: Tensor, row: Tensor) -> Tensor:
+        u, log_slope = self.guide.to_units(v, row)
+        return self.unknowns.polynomial(u, row) * log_slope.exp()[:, None]
