@@ -140,7 +140,7 @@ class Conditioner(Trainable):
         """Return the 13 numbers ``(B, 13)`` in the canonical frame: standardised, directions of length one."""
         met, lepton, jets = event[:, 4:6], event[:, 6:12], event[:, 12:].unflatten(1, (-1, _PER_JET))
         present = jets[..., 5] > 0
-        n_jets = int(present.sum(1).max()) if len(event) else 0
+        n_jets = int(present.any(0).nonzero().max()) + 1 if present.any() else 0
         jets, present = jets[:, :n_jets], present[:, :n_jets]
         visible = lepton[:, :4] + (jets[..., :4] * present[..., None]).sum(1)
         across = (lepton[:, :2].norm(dim=1) * met.norm(dim=1) - (lepton[:, :2] * met).sum(1)).clip(0)
