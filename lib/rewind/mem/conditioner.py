@@ -99,8 +99,8 @@ class Conditioner(EventEncoder, Trainable):
         direction = points[..., 2:] / (points[..., 2:].norm(dim=-1, keepdim=True) + 1e-3)
         return torch.cat([torch.cat([points[..., :2], direction], -1).flatten(1), out[:, -1:]], 1)
 
-    def _momenta(self, out: Tensor) -> Tensor:
-        """Return three-momenta ``(B, 4, 3)`` of the partons in the canonical frame."""
+    def inside(self, out: Tensor) -> Tensor:
+        """Return three-momenta ``(B, 4, 3)`` of the partons in the canonical frame from the 13 numbers."""
         points = out[:, :-1].unflatten(1, (_N_HEAVY, 4))
         straight = self.scale.inverse(self._straight(out))
         log_pt, eta = straight[:, :-1].unflatten(1, (_N_HEAVY, 2)).unbind(-1)
@@ -119,7 +119,7 @@ class Conditioner(EventEncoder, Trainable):
         out, wanted = self(event), self._standardized(self._coordinates(target, event))
         distance = nn.functional.huber_loss(out, wanted, reduction="none")
         scale = torch.tensor(_GLUON).to(out)
-        gluon = [torch.asinh(p[:, -1] / scale) for p in (self._momenta(out), turn(target, event[:, :4]))]
+        gluon = [torch.asinh(p[:, -1] / scale) for p in (self.inside(out), turn(target, event[:, :4]))]
         by_particle = distance[:, :-1].unflatten(1, (_N_HEAVY, 4)).mean((0, 2))
         rest = torch.stack([nn.functional.huber_loss(*gluon), distance[:, -1].mean()])
         pairs = [(out[:, 4 * i : 4 * i + 4], wanted[:, 4 * i : 4 * i + 4]) for i in range(_N_HEAVY)]
@@ -140,7 +140,7 @@ class Conditioner(EventEncoder, Trainable):
     @torch.no_grad()
     def predict(self, event: Tensor) -> Tensor:
         """Return four-momenta ``(B, 4, 4)`` in the laboratory, PARTONS on their mass shells."""
-        p = turn_back(self._momenta(self(event)), event[:, :4]).double()
+        p = turn_back(self.inside(self(event)), event[:, :4]).double()
         masses = p.new_tensor([*_MASSES, 0.0])
         return torch.cat([((p**2).sum(-1) + masses**2).sqrt()[..., None], p], -1)
 

@@ -71,6 +71,7 @@ class EventEncoder(nn.Module):
 
     def __init__(self, width: int, layers: int, heads: int):
         super().__init__()
+        self.size = (width, layers, heads)
         self.lepton, self.jet = nn.Linear(12, width), nn.Linear(12, width)
         self.whole = nn.Linear(9, width)
         self.encoder = SetEncoder(width, layers=layers, class_layers=1, heads=heads)
