@@ -61,7 +61,7 @@ def test_the_gluon_balances_and_masses_are_on_shell(model, data):
 
 def test_true_coordinates_give_back_the_true_partons(model, data):
     target, event = model.tensors(data)
-    inside = model._momenta(model._standardized(model._coordinates(target, event)))
+    inside = model.inside(model._standardized(model._coordinates(target, event)))
     torch.testing.assert_close(inputs.turn_back(inside, event[:, :4]), target, rtol=1e-3, atol=0.1)
 
 

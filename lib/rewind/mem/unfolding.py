@@ -190,6 +190,7 @@ def unfolding_flow(
     conditioner: dict,
     *,
     latent: int = 32,
+    encoder_layers: int = 2,
     layers: int = 3,
     bins: int = 16,
     hidden: int = 128,
@@ -198,14 +199,16 @@ def unfolding_flow(
 ) -> UnfoldingFlow:
     """Build an untrained flow beside a conditioner of that configuration (:func:`rewind.mem.conditioner.conditioner`).
 
-    ``latent`` numbers of the event are free, by a transformer of the conditioner's size; with 0 the regressed partons
-    are all it knows. ``layers``, ``bins``, ``hidden`` and ``blocks`` are those of
-    :func:`~rewind.nn.flows.spline_flow`. Raises InputError for a negative latent or weight, and as the conditioner.
+    ``latent`` numbers of the event are free, by a transformer of ``encoder_layers`` layers, as wide as the
+    conditioner's; with 0 the regressed partons are all it knows. ``layers``, ``bins``, ``hidden`` and ``blocks`` are
+    those of :func:`~rewind.nn.flows.spline_flow`. Raises InputError for a negative latent or weight, and as the
+    conditioner.
     """
     if latent < 0 or sampled_weight < 0:
         raise InputError(f"latent = {latent}, sampled_weight = {sampled_weight:g}: neither may be negative")
     model = regression.conditioner(**conditioner)
-    context = _Context(12 + 6 * model.max_jets, model.size, latent)
+    width, _, heads = model.size
+    context = _Context(12 + 6 * model.max_jets, (width, encoder_layers, heads), latent)
     flow = spline_flow(_N, _N_REGRESSED + latent, layers=layers, bins=bins, hidden=hidden, blocks=blocks, tail_bound=6)
     return UnfoldingFlow(model, context, flow, sampled_weight)
 
@@ -229,8 +232,8 @@ def train_unfolding(
     """Return a flow trained on ``train`` and its record; keep the weights of the lowest ``validation`` loss.
 
     ``conditioner`` is a checkpoint: its weights stay frozen inside, and the free latent's transformer starts from a
-    copy of them. ``size`` holds options of :func:`unfolding_flow`. With ``path`` the checkpoint is written there.
-    Raises InputError as :func:`rewind.nn.training.fit` and :func:`rewind.nn.checkpoints.load` do.
+    copy of those it shares. ``size`` holds options of :func:`unfolding_flow`. With ``path`` the checkpoint is written
+    there. Raises InputError as :func:`rewind.nn.training.fit` and :func:`rewind.nn.checkpoints.load` do.
     """
     regressor = regression.load_conditioner(conditioner)
     configuration = {"conditioner": checkpoints.describe(conditioner)["configuration"], **(size or {})}
@@ -238,8 +241,8 @@ def train_unfolding(
     model = unfolding_flow(**configuration)
     model.conditioner.load_state_dict(regressor.state_dict())
     if model.encoder.events is not None:
-        shared = model.encoder.events.state_dict().keys()
-        model.encoder.events.load_state_dict({name: regressor.state_dict()[name] for name in shared})
+        begin = model.encoder.events.state_dict()
+        model.encoder.events.load_state_dict(begin | {k: v for k, v in regressor.state_dict().items() if k in begin})
     tensors = model.tensors(train)
     model.fit_scales(*tensors)
     record = fit_and_save(
