@@ -35,6 +35,7 @@ __all__ = [
     "points",
     "posterior",
     "posterior_plane",
+    "resolution",
     "shared_legend",
     "spectra",
     "templates",
@@ -60,6 +61,12 @@ METHODS = {
     "VEGAS+": ("#009E73", ":"),
     "VEGAS-started flow": ("#E69F00", "-"),
     "multi-channel": ("#CC79A7", (0, (1, 1, 5, 1))),
+    "conditioner": ("#CC79A7", "-."),
+    "assignment": ("#0072B2", ":"),
+    "sum of objects": ("#666666", "--"),
+    "Huber": ("#56B4E9", ":"),
+    "Huber + MMD": ("#009E73", "--"),
+    "MDMM": ("#CC79A7", "-."),
 }
 LEVELS = {
     "hard process": ("black", "-"),
@@ -467,3 +474,24 @@ def posterior_plane(ax, draws, *, truth, solutions):
     low, high = np.minimum(low, truth), np.maximum(high, truth)
     margin = 0.06 * (high - low)
     ax.set(xlim=(low[0] - margin[0], high[0] + margin[0]), ylim=(low[1] - margin[1], high[1] + margin[1]))
+
+
+def resolution(panels: Mapping[str, tuple[Mapping, Sequence[float]]], *, xlabel: str, deviation: str):
+    """Draw bias (top) and half the 68 % range (below) in bins: by title, Bands by method's name and the edges.
+
+    Bands are those of :func:`rewind.mem.scores.in_bins`; ``deviation`` names what deviates.
+    """
+    figure, axes = plt.subplots(2, len(panels), figsize=(4.2 * len(panels), 5.4), sharex="col", squeeze=False)
+    for column, (title, (named, edges)) in enumerate(panels.items()):
+        edges = np.asarray(edges, dtype=float)
+        for index, (name, bands) in enumerate(named.items()):
+            x = (edges[1:] + edges[:-1]) / 2 + (index - (len(named) - 1) / 2) * 0.15 * np.diff(edges)
+            points(axes[0, column], x, bands.bias, bands.bias_error, name=name, index=index)
+            points(axes[1, column], x, bands.half_width, bands.half_width_error, name=name, index=index)
+        axes[0, column].axhline(0, color="0.5", linewidth=0.8)
+        axes[0, column].set_title(title)
+        axes[1, column].set(xlabel=xlabel, ylim=(0, None))
+    axes[0, 0].set_ylabel(f"median of {deviation}")
+    axes[1, 0].set_ylabel("half of 68 % range")
+    axes[0, 0].legend()
+    return figure

@@ -6,7 +6,7 @@ the missing transverse momentum and one of the two p_z that the W mass allows. M
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations, permutations
 from typing import NamedTuple
@@ -20,7 +20,7 @@ from rewind.errors import InputError
 from rewind.mem.dataset import Dataset, recoil
 from rewind.physics.constraints import w_mass_roots
 
-__all__ = ["Masses", "assign", "closeness", "fit_masses", "fit_scale", "hypotheses", "sum_of_objects"]
+__all__ = ["Masses", "assign", "closeness", "fit_masses", "fit_scale", "hypotheses", "scan", "sum_of_objects"]
 
 _FEWEST, _NEAR, _CHUNK = 100, 0.2, 500
 
@@ -92,16 +92,24 @@ def _all(data: Dataset, rows: Tensor, n_jets: int) -> _Hypotheses:
     )
 
 
-def _chosen(data: Dataset, n_jets: int, cost: Callable[[_Hypotheses, slice], Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-    """Return heavy particles ``(B, 3, 4)``, the W ``(B, 4)`` and the ``cost`` ``(B,)`` of the cheapest hypotheses."""
+def _chosen(
+    data: Dataset, n_jets: int, costs: Callable[[_Hypotheses, slice], Iterable[Tensor]]
+) -> list[tuple[Tensor, Tensor, Tensor]]:
+    """Return, for each of the ``costs``, of the cheapest hypotheses heavy particles ``(B, 3, 4)``, W and cost."""
     rows, found = hypotheses(n_jets), []
     for start in range(0, len(data), _CHUNK):
         part = slice(start, start + _CHUNK)
         tried = _all(data[part], rows, n_jets)
-        least, best = cost(tried, part).masked_fill(~tried.allowed, torch.inf).min(1)
-        event = torch.arange(len(best))
-        found.append((tried.heavy[event, best], tried.hadronic_w[event, best], least))
-    return tuple(torch.cat(values) for values in zip(*found, strict=True))
+        found.append([_cheapest(tried, cost) for cost in costs(tried, part)])
+    by_cost = zip(*found, strict=True)
+    return [tuple(torch.cat(values) for values in zip(*parts, strict=True)) for parts in by_cost]
+
+
+def _cheapest(tried: _Hypotheses, cost: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    least, best = cost.masked_fill(~tried.allowed, torch.inf).min(1)
+    event = torch.arange(len(best))
+    heavy = torch.stack([p[event, best] for p in (tried.higgs, tried.hadronic_top, tried.leptonic_top)], 1)
+    return heavy, tried.hadronic_w[event, best], least
 
 
 def _pull(p: Tensor, expected: tuple[float, float]) -> Tensor:
@@ -111,9 +119,9 @@ def _pull(p: Tensor, expected: tuple[float, float]) -> Tensor:
 def _nearest(data: Dataset, n_jets: int) -> tuple[Tensor, Tensor, Tensor]:
     def distance(tried, part):
         truth = data.partons[part, None, :3]
-        return ((tried.heavy - truth)[..., 1:].norm(dim=-1) / truth[..., 0]).amax(-1)
+        return [((tried.heavy - truth)[..., 1:].norm(dim=-1) / truth[..., 0]).amax(-1)]
 
-    return _chosen(data, n_jets, distance)
+    return _chosen(data, n_jets, distance)[0]
 
 
 def closeness(data: Dataset, *, n_jets: int = 7) -> Tensor:
@@ -151,14 +159,19 @@ def assign(data: Dataset, masses: Masses, *, n_jets: int = 7, untagged: float = 
     are the b-tagged jets, then the others in falling pT, ``n_jets`` together. The gluon is the
     :func:`~rewind.mem.dataset.recoil` of the other three. Raises InputError for fewer than six jets.
     """
+    return scan(data, masses, [untagged], n_jets=n_jets)[0]
+
+
+def scan(data: Dataset, masses: Masses, prices: Sequence[float], *, n_jets: int = 7) -> list[Tensor]:
+    """Return what :func:`assign` does for each of several ``prices`` of an untagged b-jet, with its work done once."""
     data.check()
 
     def chi_squared(tried, _part):
         named = ("higgs", "hadronic_w", "hadronic_top", "leptonic_top")
-        return sum(_pull(getattr(tried, name), getattr(masses, name)) for name in named) + untagged * tried.n_untagged
+        pulls = sum(_pull(getattr(tried, name), getattr(masses, name)) for name in named)
+        return [pulls + price * tried.n_untagged for price in prices]
 
-    heavy, _, _ = _chosen(data, n_jets, chi_squared)
-    return _with_recoil(heavy)
+    return [_with_recoil(heavy) for heavy, _, _ in _chosen(data, n_jets, chi_squared)]
 
 
 def _with_recoil(heavy: Tensor) -> Tensor:

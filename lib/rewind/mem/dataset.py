@@ -79,7 +79,9 @@ class Dataset(Columns):
         """Return the events with places for ``n_jets`` jets; raise InputError where an event has more."""
         self.require_at_most(n_jets)
         if self.jets.shape[1] >= n_jets:
-            jets = (self.jets[:, :n_jets], self.jet_mask[:, :n_jets], self.btag[:, :n_jets])
+            first = self.jet_mask.long().argsort(dim=1, descending=True, stable=True)[:, :n_jets]
+            jets = self.jets.gather(1, first[..., None].expand(-1, -1, 4))
+            jets = (jets, *(values.gather(1, first) for values in (self.jet_mask, self.btag)))
         else:
             more = n_jets - self.jets.shape[1]
             flat = (nn.functional.pad(values, (0, more)) for values in (self.jet_mask, self.btag))

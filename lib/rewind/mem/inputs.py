@@ -80,7 +80,7 @@ class EventEncoder(nn.Module):
         """Return ``(B, width)`` for events ``(B, F)``."""
         met, lepton, jets = event[:, 4:6], event[:, 6:12], event[:, 12:].unflatten(1, (-1, _PER_JET))
         present = jets[..., 5] > 0
-        n_jets = int(present.sum(1).max()) if len(event) else 0
+        n_jets = int(present.any(0).nonzero().max()) + 1 if present.any() else 0
         jets, present = jets[:, :n_jets], present[:, :n_jets]
         tokens = [self._lepton_token(lepton, met)[:, None], self._event_token(lepton, met, jets, present)[:, None]]
         with_lepton = log_mass(jets[..., :4] + lepton[:, None, :4])
