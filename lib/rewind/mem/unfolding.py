@@ -193,7 +193,7 @@ def unfolding_flow(
     encoder_layers: int = 2,
     layers: int = 3,
     bins: int = 16,
-    hidden: int = 128,
+    hidden: int = 192,
     blocks: int = 2,
     sampled_weight: float = 0.0,
 ) -> UnfoldingFlow:
