@@ -19,7 +19,7 @@ from rewind.mem import conditioner as regression
 from rewind.mem import numbers
 from rewind.mem.dataset import Dataset
 from rewind.mem.inputs import EventEncoder, turn, turn_back
-from rewind.nn import checkpoints
+from rewind.nn import checkpoints, sequential
 from rewind.nn.flows import ConditionalFlow, spline_flow
 from rewind.nn.guides import normal_quantile
 from rewind.nn.preprocessing import Chart, Standardize
@@ -30,7 +30,7 @@ __all__ = ["Draws", "UnfoldingFlow", "load_unfolding", "train_unfolding", "unfol
 
 _N = len(numbers.NAMES)
 _N_TURNS, _N_POINT, _N_REGRESSED = len(numbers.AZIMUTHS), 13, 26
-_EVENTS_AT_ONCE = 500
+_EVENTS_AT_ONCE, _ROWS_AT_ONCE = 500, 4_096
 _N_COMPARED, _BANDWIDTHS = 256, (0.3, 1.0, 3.0)
 
 
@@ -156,9 +156,14 @@ class UnfoldingFlow(ConditionalFlow):
     @torch.no_grad()
     def sample(self, event: Tensor, n: int = 1) -> Draws:
         """Return ``n`` :class:`Draws` an event, from torch's global generator."""
-        values = torch.cat([super(UnfoldingFlow, self).sample(part, n) for part in event.split(_EVENTS_AT_ONCE)])
-        partons, fractions = self.partons(values.flatten(0, 1), event.repeat_interleave(n, 0))
-        return Draws(partons.reshape(-1, n, 4, 4), fractions.reshape(-1, n, 2), values)
+        parts = []
+        for some in event.split(_EVENTS_AT_ONCE):
+            context = self.encoder(some).repeat_interleave(n, 0)
+            parts += [sequential.sample(self.flow, rows) for rows in context.split(_ROWS_AT_ONCE)]
+        inner, event = self.target_scale.inverse(torch.cat(parts)), event.repeat_interleave(n, 0)
+        values = self.chart.inverse(inner, event)
+        partons, fractions = self.partons(values, event)
+        return Draws(*(found.unflatten(0, (-1, n)) for found in (partons, fractions, values)))
 
     def loss(self, batch) -> Tensor:
         """Return the negative mean log-likelihood of (numbers, event), in training with the loss of drawn partons."""
