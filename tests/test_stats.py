@@ -175,7 +175,6 @@ def test_a_posterior_mean_deviates_in_bins_of_the_truth_and_not_in_bins_of_itsel
     found, error = stats.mean_in_bins(mean - truth, mean, edges)
     assert np.all(abs(found) < 4 * error)
     found, error = stats.mean_in_bins(mean - truth, truth, edges)
-    inside = [truth[(truth >= low) & (truth < high)].mean() for low, high in zip(edges[:-1], edges[1:], strict=True)]
-    assert np.all(abs(found + np.array(inside) / 2) < 4 * error)
+    assert np.all(abs(found + stats.mean_in_bins(truth, truth, edges)[0] / 2) < 4 * error)
     with pytest.raises(InputError, match="bin 8 to 9: 0 entries"):
         stats.mean_in_bins(truth, truth, [8, 9])
