@@ -226,7 +226,7 @@ def train_unfolding(
     *,
     size: dict | None = None,
     epochs: int,
-    batch_size: int = 512,
+    batch_size: int = 256,
     learning_rate: float = 2e-3,
     weight_decay: float = 1e-4,
     ema_decay: float | None = 0.999,
