@@ -20,14 +20,14 @@ from rewind.physics.phase_space import IncomingFractions, RamboOnDiet, from_lab,
 
 __all__ = ["AZIMUTHS", "NAMES", "features", "on_shell", "to_numbers", "to_partons"]
 
-NAMES = ("x1 x2", "rapidity", "M(ttH)", "M(tt)", "phi g", "cos H", "phi H", "cos t_had", "phi t_had")
+NAMES = ("x1 x2", "rapidity", "M(ttH)", "M(tH)", "phi g", "cos t_lep", "phi t_lep", "cos H", "phi H")
 AZIMUTHS = (4, 6, 8)
 _MASSES = (M_H, M_TOP, M_TOP)
-_GLUON_FIRST, _GLUON_LAST = [3, 0, 1, 2], [1, 2, 3, 0]
+_CHAIN, _BACK = [3, 2, 0, 1], [2, 3, 1, 0]  # gluon, t_lep, H, t_had
 _COSINE = 2  # the gluon's, among RAMBO's numbers
 _EDGE = 1e-12
 _THRESHOLD = sum(_MASSES) * (1 + 1e-9)
-_RAMBO = RamboOnDiet([0.0, *_MASSES])
+_RAMBO = RamboOnDiet([0.0, M_TOP, M_H, M_TOP])
 _FRACTIONS = IncomingFractions((_THRESHOLD / SQRT_S) ** 2, exponent=2.0)
 
 
@@ -49,16 +49,16 @@ def _rambo(partons: Tensor) -> tuple[Tensor, Tensor]:
     """Return fractions ``(B, 2)``, which may exceed 1, and RAMBO's eight numbers of balanced partons on shell."""
     x = momentum_fractions(partons.sum(1))
     at_rest = from_lab(partons, x / x.amax(1, keepdim=True))
-    return x, _RAMBO.inverse(at_rest[:, _GLUON_FIRST])[0]
+    return x, _RAMBO.inverse(at_rest[:, _CHAIN])[0]
 
 
 def to_numbers(momenta: Tensor) -> Tensor:
     """Return the unit numbers ``(B, 9)``, float64, in the order of ``NAMES``, of heavy partons ``(B, 3, 3)``, GeV.
 
-    They are: 1 − τ_min/τ over its largest value, with τ = x1 x2; rapidity; RAMBO's numbers, the gluon being its first
-    particle and H its second: two set the masses of tt̄H and tt̄, the others are (1 + cos θ)/2 and azimuths in turns, of
-    the gluon at rest of the whole, of H at rest of tt̄H, of t_had at rest of tt̄. Raises InputError for partons
-    whose momentum fractions exceed 1.
+    They are: 1 − τ_min/τ over its largest value, with τ = x1 x2; rapidity; RAMBO's numbers for the chain gluon, t_lep,
+    H, t_had. Of these, two set the masses of tt̄H and of H with t_had; the others are (1 + cos θ)/2 and azimuths in
+    turns, of the gluon at rest of the whole, of t_lep at rest of tt̄H, of H at rest of H with t_had. Raises InputError
+    for partons whose momentum fractions exceed 1.
     """
     x, rambo = _rambo(on_shell(momenta))
     return torch.cat([_FRACTIONS.inverse(x)[0], rambo[:, :_COSINE], rambo[:, _COSINE + 1 :]], 1)
@@ -77,7 +77,7 @@ def to_partons(numbers: Tensor) -> tuple[Tensor, Tensor]:
     transverse = torch.full_like(rambo[:, :1], 0.5)
     rambo = torch.cat([rambo[:, :_COSINE], transverse, rambo[:, _COSINE:]], 1)
     at_rest = _RAMBO.forward(rambo, x.prod(1).sqrt() * SQRT_S)[0]
-    return to_lab(at_rest, x)[:, _GLUON_LAST], x
+    return to_lab(at_rest, x)[:, _BACK], x
 
 
 def features(momenta: Tensor) -> tuple[Tensor, Tensor]:
