@@ -502,7 +502,7 @@ def parton_planes(rows: Sequence[str], columns: Sequence[str], draws, marks: Map
     """Draw posterior draws of partons in η and pT, one row an event and one column a parton.
 
     ``draws`` ``(R, n, C, 2)`` are (η, pT/GeV); ``marks`` are points ``(R, C, 2)`` by name. A frame holds the central
-    98 % of the draws and all marks.
+    98 % of the draws and all marks, the first of them on top.
     """
     draws = np.asarray(draws)
     shape = len(rows), len(columns)
@@ -516,8 +516,8 @@ def parton_planes(rows: Sequence[str], columns: Sequence[str], draws, marks: Map
         edges = np.linspace(low - margin, high + margin, bins + 1).T
         counts = np.histogram2d(*draws[i, :, j].T, bins=list(edges))[0]
         ax.pcolormesh(*edges, counts.T, cmap="Oranges", rasterized=True)
-        for (name, marker), point in zip(shapes.items(), points_here, strict=True):
-            ax.plot(*point, marker, color=look(name)["color"], mec="white", ms=10, ls="none", label=name)
+        for k, ((name, marker), point) in enumerate(zip(shapes.items(), points_here, strict=True)):
+            ax.plot(*point, marker, color=look(name)["color"], mec="white", ms=10, ls="none", label=name, zorder=9 - k)
         ax.set(xlabel="η" if i == shape[0] - 1 else "", ylabel="$p_T$ [GeV]" if j == 0 else "")
         ax.set_title(columns[j] if i == 0 else "", fontsize=11)
         ax.text(0.03, 0.9, rows[i] if j == 0 else "", transform=ax.transAxes, fontsize=9)
