@@ -20,7 +20,7 @@ def test_every_file_is_listed_with_its_checksum():
 
 def test_samples_are_small_and_there_is_one_for_each_process():
     samples = list((DATA / "samples").glob("*.root"))
-    assert sum(path.stat().st_size for path in samples) < 68e6
+    assert sum(path.stat().st_size for path in samples) < 65e6
     assert {events.metadata(path)["process"] for path in samples} == set(events.PROCESSES)
     for path in samples:
         about = events.metadata(path)
