@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from rewind.errors import InputError
-from rewind.nn import checkpoints
+from rewind.nn import checkpoints, sequential
 from rewind.nn.flows import ConditionalFlow, coupling_spline_flow, spline_flow
 from rewind.nn.preprocessing import Chart, Standardize
 from rewind.toys import robot_arm
@@ -212,3 +212,17 @@ def test_bad_input():
         coupling_spline_flow(1, 2)
     with pytest.raises(InputError, match="not finite"):
         Standardize(1).fit(torch.tensor([[1.0], [math.nan]]))
+
+
+@pytest.mark.parametrize("features", [2, 5])
+def test_sequential_draws_are_those_of_a_plain_inversion(features):
+    torch.manual_seed(3)
+    flow = spline_flow(features, 4, layers=3, bins=6, hidden=20).double()
+    with torch.no_grad():
+        for values in flow.parameters():
+            values += 0.05 * torch.randn_like(values)
+        context, found = torch.randn(300, 4).double(), []
+        for draw in (lambda: flow.sample(300, context=context)[0], lambda: sequential.sample(flow, context)):
+            torch.manual_seed(4)
+            found.append(draw())
+    torch.testing.assert_close(*found, rtol=1e-9, atol=1e-9)

@@ -9,7 +9,7 @@ import torch
 
 from rewind import kinematics
 from rewind.errors import InputError
-from rewind.mem import assignment, conditioner, dataset
+from rewind.mem import assignment, conditioner, dataset, inputs
 
 SAMPLES = Path(__file__).parents[1] / "data" / "samples"
 SIZE = {"width": 16, "layers": 1, "heads": 2}
@@ -63,8 +63,8 @@ def test_the_gluon_balances_and_masses_are_on_shell(model, data):
 
 def test_true_coordinates_give_back_the_true_partons(model, data):
     target, event = model.tensors(data)
-    inside = model._momenta(model._standardized(model._coordinates(target, event)))
-    torch.testing.assert_close(conditioner._turn_back(inside, event[:, :4]), target, rtol=1e-3, atol=0.1)
+    inside = model.inside(model._standardized(model._coordinates(target, event)))
+    torch.testing.assert_close(inputs.turn_back(inside, event[:, :4]), target, rtol=1e-3, atol=0.1)
 
 
 def test_every_parameter_learns_and_a_short_training_helps(data, tmp_path):

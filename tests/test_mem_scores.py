@@ -27,3 +27,13 @@ def test_bands_of_a_normal_distribution():
     assert np.all(abs(bands.half_width - 3 * 0.994458) < 4 * bands.half_width_error)
     with pytest.raises(InputError, match="bin 2 to 3: 0 events"):
         scores.in_bins(x, x, [0, 2, 3], rng)
+
+
+def test_observables_are_those_of_the_parts_and_of_the_sum():
+    p = torch.from_numpy(np.random.default_rng(3).normal(0, 100, (5, 2, 4, 4)))
+    p[..., 0] = ((p[..., 1:] ** 2).sum(-1) + 125**2).sqrt()
+    found = scores.observables(p)
+    assert found.shape == (5, 2, len(scores.OBSERVABLES))
+    torch.testing.assert_close(found[..., 4], kinematics.eta(p[..., 1, :]))
+    torch.testing.assert_close(found[..., 6], p[..., 3].sum(-1))
+    torch.testing.assert_close(found[..., 7], kinematics.mass(p.sum(2)))

@@ -164,3 +164,17 @@ def test_share_is_binomial():
     assert stats.share([True, True]) == (1.0, 0.0)
     with pytest.raises(InputError, match="empty"):
         stats.share([])
+
+
+def test_a_posterior_mean_deviates_in_bins_of_the_truth_and_not_in_bins_of_itself():
+    """Prior N(0, 1), noise N(0, 1): the posterior's mean is half the observation, E(mean | truth) half the truth."""
+    rng = np.random.default_rng(7)
+    truth = rng.normal(size=100_000)
+    mean = (truth + rng.normal(size=len(truth))) / 2
+    edges = np.array([-1.0, -0.5, 0.5, 1.0])
+    found, error = stats.mean_in_bins(mean - truth, mean, edges)
+    assert np.all(abs(found) < 4 * error)
+    found, error = stats.mean_in_bins(mean - truth, truth, edges)
+    assert np.all(abs(found + stats.mean_in_bins(truth, truth, edges)[0] / 2) < 4 * error)
+    with pytest.raises(InputError, match="bin 8 to 9: 0 entries"):
+        stats.mean_in_bins(truth, truth, [8, 9])

@@ -32,6 +32,7 @@ __all__ = [
     "log_axis",
     "look",
     "matrix",
+    "parton_planes",
     "points",
     "posterior",
     "posterior_plane",
@@ -494,4 +495,31 @@ def resolution(panels: Mapping[str, tuple[Mapping, Sequence[float]]], *, xlabel:
     axes[0, 0].set_ylabel(f"median of {deviation}")
     axes[1, 0].set_ylabel("half of 68 % range")
     axes[0, 0].legend()
+    return figure
+
+
+def parton_planes(rows: Sequence[str], columns: Sequence[str], draws, marks: Mapping, *, bins: int = 40):
+    """Draw posterior draws of partons in η and pT, one row an event and one column a parton.
+
+    ``draws`` ``(R, n, C, 2)`` are (η, pT/GeV); ``marks`` are points ``(R, C, 2)`` by name. A frame holds the central
+    98 % of the draws and all marks, the first of them on top.
+    """
+    draws = np.asarray(draws)
+    shape = len(rows), len(columns)
+    figure, axes = plt.subplots(*shape, figsize=(3.6 * shape[1], 2.9 * shape[0]), squeeze=False)
+    shapes = dict(zip(marks, ("X", "o", "s", "D"), strict=False))
+    for i, j in np.ndindex(*shape):
+        ax, points_here = axes[i, j], np.array([found[i][j] for found in marks.values()])
+        low, high = np.quantile(draws[i, :, j], [0.01, 0.99], axis=0)
+        low, high = np.minimum(low, points_here.min(0)), np.maximum(high, points_here.max(0))
+        margin = 0.08 * (high - low)
+        edges = np.linspace(low - margin, high + margin, bins + 1).T
+        counts = np.histogram2d(*draws[i, :, j].T, bins=list(edges))[0]
+        ax.pcolormesh(*edges, counts.T, cmap="Oranges", rasterized=True)
+        for k, ((name, marker), point) in enumerate(zip(shapes.items(), points_here, strict=True)):
+            ax.plot(*point, marker, color=look(name)["color"], mec="white", ms=10, ls="none", label=name, zorder=9 - k)
+        ax.set(xlabel="η" if i == shape[0] - 1 else "", ylabel="$p_T$ [GeV]" if j == 0 else "")
+        ax.set_title(columns[j] if i == 0 else "", fontsize=11)
+        ax.text(0.03, 0.9, rows[i] if j == 0 else "", transform=ax.transAxes, fontsize=9)
+    shared_legend(figure, axes[:1, 0])
     return figure

@@ -1,8 +1,7 @@
 """The conditioning transformer: from jets, lepton and missing momentum to H, t_had, t_lep, the boost and the gluon.
 
-Rotations about the beam and both reflections change no distribution. Each event is turned so that its lepton flies
-along the first axis, forward, with the missing momentum in the upper half plane; what is regressed there is turned
-back. Directions are unit vectors, so that no azimuth has a seam.
+It reads events in the canonical frame of :mod:`rewind.mem.inputs`; what is regressed there is turned back. Directions
+are unit vectors, so that no azimuth has a seam.
 """
 
 from __future__ import annotations
@@ -12,56 +11,25 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from rewind import kinematics
 from rewind.errors import InputError
 from rewind.mem.dataset import PARTONS, Dataset
+from rewind.mem.inputs import EventEncoder, event_tensor, turn, turn_back
 from rewind.nn import checkpoints
 from rewind.nn.mdmm import Multipliers
-from rewind.nn.preprocessing import Standardize, log_mass, momentum_features
+from rewind.nn.preprocessing import Standardize
 from rewind.nn.training import Optimization, Trainable, fit_and_save
-from rewind.nn.transformer import SetEncoder
 from rewind.physics.constants import M_H, M_TOP
 from rewind.stats.distances import mmd_loss
 
 __all__ = ["BASELINE", "Conditioner", "conditioner", "load_conditioner", "train_conditioner"]
 
 BASELINE = {"huber_weight": 1.0, "mmd_weight": 0.0, "huber_max": None, "mmd_max": None}
-_N_HEAVY, _PER_JET = 3, 6
+_N_HEAVY = 3
 _MASSES = (M_H, M_TOP, M_TOP)
 _BOOST, _GLUON = 300.0, (50.0, 50.0, 200.0)  # GeV, where asinh turns from linear to logarithmic
 
 
-def _turn(vectors: Tensor, frame: Tensor) -> Tensor:
-    """Return three-momenta ``(B, N, 3)`` in the canonical ``frame`` ``(B, 4)``: cosine, sine, signs of y and z."""
-    c, s, fy, fz = frame[:, None].unbind(-1)
-    x, y, z = vectors.unbind(-1)
-    return torch.stack([c * x + s * y, fy * (c * y - s * x), fz * z], -1)
-
-
-def _turn_back(vectors: Tensor, frame: Tensor) -> Tensor:
-    """Undo :func:`_turn`."""
-    c, s, fy, fz = frame[:, None].unbind(-1)
-    x, y, z = vectors.unbind(-1)
-    return torch.stack([c * x - s * fy * y, s * x + c * fy * y, fz * z], -1)
-
-
-def _frame(data: Dataset) -> Tensor:
-    pt = kinematics.pt(data.lepton)
-    cosine, sine = data.lepton[:, 1] / pt, data.lepton[:, 2] / pt
-    across = cosine * data.met[:, 1] - sine * data.met[:, 0]
-    one = torch.ones_like(pt)
-    return torch.stack(
-        [cosine, sine, torch.where(across < 0, -one, one), torch.where(data.lepton[:, 3] < 0, -one, one)], 1
-    )
-
-
-def _features(p: Tensor) -> list[Tensor]:
-    """Return the usual features of momenta (px, py, pz, E), and the direction in the transverse plane."""
-    pt = p[..., :2].norm(dim=-1).clip(1e-3)
-    return [*momentum_features(p), p[..., 0] / pt, p[..., 1] / pt]
-
-
-class Conditioner(Trainable):
+class Conditioner(EventEncoder, Trainable):
     """Regress (log pT, η, cos φ, sin φ) of H, t_had and t_lep and the boost, 13 numbers, from a set of objects.
 
     The gluon's three-momentum is the boost along the beam minus the sum of the other three. The losses are Huber's of
@@ -75,11 +43,8 @@ class Conditioner(Trainable):
     def __init__(
         self, max_jets: int, width: int, layers: int, heads: int, weights: tuple[float, float], bounds, damping: float
     ):
-        super().__init__()
+        super().__init__(width, layers, heads)
         self.max_jets, self.weights = max_jets, weights
-        self.lepton, self.jet = nn.Linear(12, width), nn.Linear(12, width)
-        self.whole = nn.Linear(9, width)
-        self.encoder = SetEncoder(width, layers=layers, class_layers=1, heads=heads)
         n_out = 4 * _N_HEAVY + 1
         self.head = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, n_out))
         self.scale = Standardize(2 * _N_HEAVY + 1)
@@ -95,16 +60,7 @@ class Conditioner(Trainable):
 
         Raises InputError for events with more jets than the model is for.
         """
-        data = data.padded(self.max_jets)
-        frame = _frame(data)
-
-        def rows(p4, *extra):
-            return torch.cat([_turn(p4[..., 1:], frame), p4[..., :1], *(v[..., None].to(p4) for v in extra)], -1)
-
-        lepton = rows(data.lepton[:, None], data.is_muon[:, None], data.charge[:, None])
-        jets = rows(data.jets, data.btag, data.jet_mask)
-        met = _turn(torch.cat([data.met, torch.zeros_like(data.met[:, :1])], 1)[:, None], frame)[:, 0, :2]
-        return torch.cat([frame, met, lepton.flatten(1), jets.flatten(1)], 1).float()
+        return event_tensor(data, self.max_jets)
 
     def tensors(self, data: Dataset) -> tuple[Tensor, Tensor]:
         """Return the targets ``(B, 4, 3)`` and events that :func:`rewind.nn.training.fit` needs."""
@@ -117,7 +73,7 @@ class Conditioner(Trainable):
 
     def _coordinates(self, target: Tensor, event: Tensor) -> Tensor:
         """Return the 13 numbers of true partons, not standardised."""
-        inside = _turn(target, event[:, :4])
+        inside = turn(target, event[:, :4])
         heavy = inside[:, :_N_HEAVY]
         pt = heavy[..., :2].norm(dim=-1).clip(1e-3)
         points = torch.stack([pt.log(), torch.asinh(heavy[..., 2] / pt), heavy[..., 0] / pt, heavy[..., 1] / pt], -1)
@@ -138,37 +94,13 @@ class Conditioner(Trainable):
 
     def forward(self, event: Tensor) -> Tensor:
         """Return the 13 numbers ``(B, 13)`` in the canonical frame: standardised, directions of length one."""
-        met, lepton, jets = event[:, 4:6], event[:, 6:12], event[:, 12:].unflatten(1, (-1, _PER_JET))
-        present = jets[..., 5] > 0
-        n_jets = int(present.any(0).nonzero().max()) + 1 if present.any() else 0
-        jets, present = jets[:, :n_jets], present[:, :n_jets]
-        visible = lepton[:, :4] + (jets[..., :4] * present[..., None]).sum(1)
-        across = (lepton[:, :2].norm(dim=1) * met.norm(dim=1) - (lepton[:, :2] * met).sum(1)).clip(0)
-        with_lepton = log_mass(jets[..., :4] + lepton[:, None, :4])
-        own = (jets[..., 3] ** 2 - (jets[..., :3] ** 2).sum(-1)).clip(0)
-        jet = [*_features(jets), (1 + own).log() / 5, jets[..., 4], with_lepton, present.float()]
-        one = torch.stack(
-            [*_features(lepton), lepton[:, 4], lepton[:, 5], (1 + 2 * across / 80.0**2).log(), met.norm(dim=1) / 100],
-            -1,
-        )
-        whole = [
-            *(torch.asinh(met[:, i] / 30.0) for i in range(2)),
-            (met.norm(dim=1).clip(1e-2) / 50.0).log(),
-            *(torch.asinh(visible[:, i] / 100.0) for i in range(3)),
-            (visible[:, 3].clip(1e-3) / 500.0).log(),
-            present.sum(1) / 6.0,
-            (jets[..., 4] * present).sum(1) / 3.0,
-        ]
-        tokens = [self.lepton(one)[:, None], self.whole(torch.stack(whole, -1))[:, None]]
-        tokens = torch.cat([*tokens, self.jet(torch.stack(jet, -1)) * present[..., None]], 1)
-        there = torch.cat([torch.ones_like(tokens[:, :2, 0], dtype=torch.bool), present], 1)
-        out = self.head(self.encoder(tokens, there))
+        out = self.head(self.encode(event))
         points = out[:, :-1].unflatten(1, (_N_HEAVY, 4))
         direction = points[..., 2:] / (points[..., 2:].norm(dim=-1, keepdim=True) + 1e-3)
         return torch.cat([torch.cat([points[..., :2], direction], -1).flatten(1), out[:, -1:]], 1)
 
-    def _momenta(self, out: Tensor) -> Tensor:
-        """Return three-momenta ``(B, 4, 3)`` of the partons in the canonical frame."""
+    def inside(self, out: Tensor) -> Tensor:
+        """Return three-momenta ``(B, 4, 3)`` of the partons in the canonical frame from the 13 numbers."""
         points = out[:, :-1].unflatten(1, (_N_HEAVY, 4))
         straight = self.scale.inverse(self._straight(out))
         log_pt, eta = straight[:, :-1].unflatten(1, (_N_HEAVY, 2)).unbind(-1)
@@ -187,7 +119,7 @@ class Conditioner(Trainable):
         out, wanted = self(event), self._standardized(self._coordinates(target, event))
         distance = nn.functional.huber_loss(out, wanted, reduction="none")
         scale = torch.tensor(_GLUON).to(out)
-        gluon = [torch.asinh(p[:, -1] / scale) for p in (self._momenta(out), _turn(target, event[:, :4]))]
+        gluon = [torch.asinh(p[:, -1] / scale) for p in (self.inside(out), turn(target, event[:, :4]))]
         by_particle = distance[:, :-1].unflatten(1, (_N_HEAVY, 4)).mean((0, 2))
         rest = torch.stack([nn.functional.huber_loss(*gluon), distance[:, -1].mean()])
         pairs = [(out[:, 4 * i : 4 * i + 4], wanted[:, 4 * i : 4 * i + 4]) for i in range(_N_HEAVY)]
@@ -208,7 +140,7 @@ class Conditioner(Trainable):
     @torch.no_grad()
     def predict(self, event: Tensor) -> Tensor:
         """Return four-momenta ``(B, 4, 4)`` in the laboratory, PARTONS on their mass shells."""
-        p = _turn_back(self._momenta(self(event)), event[:, :4]).double()
+        p = turn_back(self.inside(self(event)), event[:, :4]).double()
         masses = p.new_tensor([*_MASSES, 0.0])
         return torch.cat([((p**2).sum(-1) + masses**2).sqrt()[..., None], p], -1)
 

@@ -5,14 +5,26 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from rewind import kinematics, stats
 from rewind.errors import InputError
 
-__all__ = ["Bands", "in_bins", "to_centre_of_mass"]
+__all__ = ["OBSERVABLES", "Bands", "in_bins", "observables", "to_centre_of_mass"]
 
+OBSERVABLES = ("pT H", "pT t_had", "pT t_lep", "eta H", "eta t_had", "eta t_lep", "boost", "mass")
 _FEWEST = 10
+
+
+def observables(partons: Tensor) -> Tensor:
+    """Return ``OBSERVABLES`` ``(..., 8)`` of ``partons`` ``(..., 4, 4)`` in the laboratory; GeV.
+
+    The last two are the p_z and the invariant mass of all four together.
+    """
+    heavy, total = partons[..., :3, :], partons.sum(-2)
+    whole = torch.stack([total[..., 3], kinematics.mass(total)], -1)
+    return torch.cat([kinematics.pt(heavy), kinematics.eta(heavy), whole], -1)
 
 
 def to_centre_of_mass(partons: Tensor) -> Tensor:

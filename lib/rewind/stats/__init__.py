@@ -1,7 +1,7 @@
 """What every chapter's verdict uses: calibration, distances between samples, bootstrap errors."""
 
 from rewind.stats.bootstrap import Estimate, bootstrap, effective_sample_size, median, quantile, share, width68
-from rewind.stats.calibration import coverage, rank_uniformity, sbc_ranks, tarp
+from rewind.stats.calibration import coverage, mean_in_bins, rank_uniformity, sbc_ranks, tarp
 from rewind.stats.distances import (
     c2st,
     energy_distance,
@@ -18,6 +18,7 @@ __all__ = [
     "coverage",
     "effective_sample_size",
     "energy_distance",
+    "mean_in_bins",
     "median",
     "mmd",
     "mmd_loss",

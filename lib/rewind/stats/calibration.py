@@ -10,7 +10,9 @@ from scipy import stats
 from rewind.errors import InputError
 from rewind.stats.bootstrap import as_samples
 
-__all__ = ["Coverage", "RankTest", "Tarp", "coverage", "rank_uniformity", "sbc_ranks", "tarp"]
+__all__ = ["Coverage", "RankTest", "Tarp", "coverage", "mean_in_bins", "rank_uniformity", "sbc_ranks", "tarp"]
+
+_FEWEST = 10
 
 
 def _posterior(samples, truth) -> tuple[np.ndarray, np.ndarray]:
@@ -113,3 +115,18 @@ def tarp(samples, truth, rng: np.random.Generator, *, n_levels: int = 50, n_repl
     replicas = [empirical(rng.choice(credibility, len(credibility))) for _ in range(n_replicas)]
     measured = empirical(credibility)
     return Tarp(levels, measured, np.std(replicas, axis=0, ddof=1), float(np.abs(measured - levels).max()))
+
+
+def mean_in_bins(values, x, edges) -> tuple[np.ndarray, np.ndarray]:
+    """Return the means ``(K,)`` of ``values`` ``(N,)`` in bins of ``x`` ``(N,)``, and their standard errors.
+
+    A calibrated posterior's mean does not deviate from the truth on average in bins of *itself*; in bins of the truth
+    it does. A bin holds its lower edge. Raises InputError for a bin with fewer than 10 entries.
+    """
+    values, where = as_samples(values, "values"), np.digitize(as_samples(x, "x"), edges) - 1
+    inside = [values[where == i] for i in range(len(edges) - 1)]
+    for i, found in enumerate(inside):
+        if len(found) < _FEWEST:
+            raise InputError(f"bin {edges[i]:g} to {edges[i + 1]:g}: {len(found)} entries; at least {_FEWEST} needed")
+    means = np.array([found.mean() for found in inside])
+    return means, np.array([found.std(ddof=1) / len(found) ** 0.5 for found in inside])
