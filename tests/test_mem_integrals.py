@@ -322,3 +322,14 @@ def test_guided_vegas_finds_the_same_integral(simulated):
     pull = (plain.value[:, 0] - better.value[:, 0]) / (plain.error**2 + better.error**2).sqrt()
     assert pull.abs().max() < 4
     assert better.effective.median() > 3 * plain.effective.median()
+
+
+def test_information_of_known_observables():
+    """A score of unit variance: an observable that is it has information 1, one with correlation ρ has ρ²."""
+    rng = np.random.default_rng(1)
+    score, noise = rng.standard_normal((2, 40_000))
+    for rho in (1.0, 0.6, 0.0):
+        found = likelihood.information(rho * score + (1 - rho**2) ** 0.5 * noise, score, rng, bins=40)
+        assert abs(found.value - rho**2) < max(4 * found.error, 0.02)
+    with pytest.raises(InputError, match="30 events in 10 bins"):
+        likelihood.information(score[:30], score[:30], rng)

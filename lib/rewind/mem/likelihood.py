@@ -14,8 +14,18 @@ import torch
 from torch import Tensor
 
 from rewind.errors import InputError
+from rewind.stats import Estimate
 
-__all__ = ["Fit", "VisibleCrossSection", "fit", "log_likelihood", "optimal_observables", "powers", "visible"]
+__all__ = [
+    "Fit",
+    "VisibleCrossSection",
+    "fit",
+    "information",
+    "log_likelihood",
+    "optimal_observables",
+    "powers",
+    "visible",
+]
 
 _PRECISION = 0.05  # of the visible cross-section, beyond which it counts as unknown
 
@@ -114,3 +124,27 @@ def _crossing(theta: np.ndarray, values: np.ndarray) -> float:
 def optimal_observables(coefficients: Tensor) -> Tensor:
     """Return c_k/c_0 ``(B, K − 1)``: near θ = 0 the first order holds all information (Atwood and Soni, 1992)."""
     return coefficients[:, 1:] / coefficients[:, :1]
+
+
+def information(observable, score, rng: np.random.Generator, *, bins: int = 10, n_replicas: int = 200) -> Estimate:
+    """Return what a template of an ``observable`` ``(B,)`` tells of θ, an event, with its bootstrap error.
+
+    ``score`` ``(B,)`` is d ln p/dθ where the truth is known. In bins of equal content it is Σ p_b (⟨t⟩_b − ⟨t⟩)²,
+    Fisher's information of the bins' contents; what the finite sample adds to it, its variance over that content, is
+    subtracted. Raises InputError for fewer than ten events a bin.
+    """
+    values, score = np.asarray(observable), np.asarray(score)
+    if len(values) < 10 * bins:
+        raise InputError(f"{len(values)} events in {bins} bins: at least ten in each are needed")
+    place = np.argsort(np.argsort(values)) * bins // len(values)
+
+    def of(which: np.ndarray) -> float:
+        t, b = score[which], place[which]
+        n = np.bincount(b, minlength=bins)
+        mean = np.bincount(b, t, bins) / n
+        scatter = np.bincount(b, t**2, bins) / n - mean**2
+        return float((n * (mean - t.mean()) ** 2).sum() / len(t) - scatter.sum() / len(t))
+
+    found = of(np.arange(len(score)))
+    replicas = [of(rng.integers(len(score), size=len(score))) for _ in range(n_replicas)]
+    return Estimate(found, float(np.std(replicas)))

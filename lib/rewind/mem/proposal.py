@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from rewind.errors import InputError
 from rewind.integrate import SplineFlow
 from rewind.mem.features import read
 from rewind.mem.guide import Guide
@@ -19,6 +20,8 @@ from rewind.nn.preprocessing import Standardize
 from rewind.nn.training import Optimization, Trainable, fit_and_save
 
 __all__ = ["EventFlow", "Pairs", "Proposal", "load_proposal", "pairs", "train_proposal"]
+
+_ROUNDS = 1_000
 
 
 class Pairs(NamedTuple):
@@ -121,7 +124,22 @@ class EventFlow:
 
     @torch.no_grad()
     def posterior(self, found: Tensor, n: int, generator: torch.Generator) -> Tensor:
-        """Return partons ``(B, n, particles, 4)`` that the flow draws for events ``(B, H, R)``, without amplitudes."""
+        """Return partons ``(B, n, particles, 4)`` that the flow draws for events ``(B, H, R)``, without amplitudes.
+
+        A draw that no momenta have is drawn again. Raises InputError for an event in which a thousand rounds of that
+        do not end.
+        """
+        partons = self._partons(found, n, generator)
+        for _ in range(_ROUNDS):
+            missing = partons.isnan().flatten(2).any(2)
+            if not missing.any():
+                return partons
+            event, place = missing.nonzero(as_tuple=True)
+            partons[event, place] = self._partons(found[event], 1, generator)[:, 0]
+        event = int(missing.any(1).nonzero()[0])
+        raise InputError(f"event {event}: the flow draws nothing that momenta can be; is it an event of its process?")
+
+    def _partons(self, found: Tensor, n: int, generator: torch.Generator) -> Tensor:
         which, points = self.proposal.posterior(self.read(found), n, generator)
         row = found[torch.arange(len(found))[:, None], which].flatten(0, 1)
         units, _ = self.guide.to_units(points.flatten(0, 1), row)
