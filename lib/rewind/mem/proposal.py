@@ -21,7 +21,7 @@ from rewind.nn.training import Optimization, Trainable, fit_and_save
 
 __all__ = ["EventFlow", "Pairs", "Proposal", "load_proposal", "pairs", "train_proposal"]
 
-_ROUNDS = 1_000
+_ROUNDS = 10
 
 
 class Pairs(NamedTuple):
@@ -126,8 +126,8 @@ class EventFlow:
     def posterior(self, found: Tensor, n: int, generator: torch.Generator) -> Tensor:
         """Return partons ``(B, n, particles, 4)`` that the flow draws for events ``(B, H, R)``, without amplitudes.
 
-        A draw that no momenta have is drawn again. Raises InputError for an event in which a thousand rounds of that
-        do not end.
+        Draws that no momenta have are drawn again a few times; what is still missing then repeats an event's other
+        draws. Raises InputError for an event that has none.
         """
         partons = self._partons(found, n, generator)
         for _ in range(_ROUNDS):
@@ -136,8 +136,14 @@ class EventFlow:
                 return partons
             event, place = missing.nonzero(as_tuple=True)
             partons[event, place] = self._partons(found[event], 1, generator)[:, 0]
-        event = int(missing.any(1).nonzero()[0])
-        raise InputError(f"event {event}: the flow draws nothing that momenta can be; is it an event of its process?")
+        there = ~partons.isnan().flatten(2).any(2)
+        if not there.any(1).all():
+            event = int((~there.any(1)).nonzero()[0])
+            raise InputError(f"event {event}: the flow draws nothing that momenta can be; is it of this process?")
+        event, place = (~there).nonzero(as_tuple=True)
+        other = torch.multinomial(there[event].double(), 1, generator=generator)[:, 0]
+        partons[event, place] = partons[event, other]
+        return partons
 
     def _partons(self, found: Tensor, n: int, generator: torch.Generator) -> Tensor:
         which, points = self.proposal.posterior(self.read(found), n, generator)
