@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from rewind import cli, events
+from rewind import cli, events, kinematics
 from rewind.errors import InputError
 from rewind.events.leading_order import hard_processes
 from rewind.generation import partons
 from rewind.integrate import VegasGrid, unweight
+from rewind.physics import constants
 from rewind.physics.phase_space import from_lab
 from rewind.physics.spin import leading_order_correlation, opening_cosine
 
@@ -145,3 +146,14 @@ def test_bad_input(tmp_path, capsys):
         assert cli.main(given) == 2
         assert message in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_leading_order_momenta_are_those_of_unweighted_events():
+    first, again = (
+        partons.leading_order("ttbar_dilepton", 300, torch.Generator().manual_seed(4), at_once=200) for _ in range(2)
+    )
+    assert first.shape == (300, 6, 4)
+    torch.testing.assert_close(first, again)
+    assert first.sum(1)[:, 1:3].abs().max() < 1e-6
+    top = kinematics.mass(first[:, :3].sum(1))
+    assert abs(float(top.median()) - constants.M_TOP) < 0.5
