@@ -13,7 +13,7 @@ from rewind.generation.partons import hadronic_process
 from rewind.integrate import adapted_grid, unweight
 from rewind.mem import integrals, likelihood, proposal, response
 from rewind.mem.features import read
-from rewind.mem.guide import Guide, guided
+from rewind.mem.guide import Guide, Guided
 from rewind.mem.legs import along, leptonic_leg, partner, turn_of
 from rewind.mem.response import DILEPTON, TTH, Response
 from rewind.mem.transfer import DoubleGaussian
@@ -317,7 +317,7 @@ def test_guide_slope_is_a_difference_quotient(simulated):
 def test_guided_vegas_finds_the_same_integral(simulated):
     unknowns, _, _, rows, _, _ = simulated["ttbar_dilepton"]
     plain, better = (
-        integrals.by_vegas(integrand, rows[:8], 6_000, generator(8)) for integrand in (unknowns, guided(unknowns))
+        integrals.by_vegas(integrand, rows[:8], 6_000, generator(8)) for integrand in (unknowns, Guided(unknowns))
     )
     pull = (plain.value[:, 0] - better.value[:, 0]) / (plain.error**2 + better.error**2).sqrt()
     assert pull.abs().max() < 4

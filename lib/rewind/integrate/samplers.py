@@ -10,10 +10,24 @@ from torch import Tensor, nn
 from rewind.errors import InputError
 from rewind.integrate.estimates import Integral, summarize
 
-__all__ = ["Integrand", "Mapped", "Mixture", "Sampler", "Uniform", "VegasGrid", "evaluated", "integrate"]
+__all__ = [
+    "Integrand",
+    "Mapped",
+    "Mixture",
+    "Sampler",
+    "Uniform",
+    "VegasGrid",
+    "ZeroIntegrandError",
+    "evaluated",
+    "integrate",
+]
 
 Integrand = Callable[..., Tensor]
 Change = Callable[[Tensor], tuple[Tensor, Tensor]]
+
+
+class ZeroIntegrandError(InputError):
+    """Say that an integrand vanished wherever it was looked at."""
 
 
 class Sampler(nn.Module):
@@ -150,7 +164,7 @@ class VegasGrid(Sampler):
             x, log_jacobian = self.forward(y)
             squared = (evaluated(integrand, x) * log_jacobian.exp()) ** 2
             if not squared.any():
-                raise InputError(
+                raise ZeroIntegrandError(
                     f"integrand: zero at all {points} points; nothing to adapt to, draw more or look closer"
                 )
             found = torch.zeros_like(self.edges[:, 1:]).T

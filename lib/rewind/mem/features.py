@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from rewind import kinematics
+from rewind.mem.guess import LEAST, log_guess
 from rewind.mem.legs import along, direction
 from rewind.mem.response import DILEPTON, TTH, Measured, Response, Topology, split
 from rewind.mem.unknowns import SHIFT
@@ -21,7 +22,6 @@ from rewind.physics.constants import M_B, M_TOP, M_W
 __all__ = ["read"]
 
 _ANGLES = {DILEPTON.final: 12, TTH.final: 24}
-_FALL, _LEAST = 5.0, 100.0  # power of the mass by which the cross-section falls; GeV²
 
 
 def read(row: Tensor, topology: Topology, response: Response, *, rows_at_once: int = 4096) -> Tensor:
@@ -77,7 +77,7 @@ def _fits(event: Measured, bottoms: Tensor, topology: Topology, response: Respon
     """Return compressed log-weights ``(B, n + 1)`` of angles, or pairs of them, relative to the best, and its own."""
     circles = Circles.of(event.leptons, bottoms)
     w = torch.full_like(circles.b_minus, M_W**2)
-    excess = (M_TOP**2 - circles.least_m_top_squared(w)).clip(_LEAST)
+    excess = (M_TOP**2 - circles.least_m_top_squared(w)).clip(LEAST)
     nu = (circles.curve(w, excess) @ equal_directions(_ANGLES[topology.final], event.leptons)).mT
     if nu.shape[1] == 2:
         total, energy = (
@@ -89,8 +89,6 @@ def _fits(event: Measured, bottoms: Tensor, topology: Topology, response: Respon
     total, energy = total.flatten(1, 2), energy.flatten(1)
     quarks = torch.cat([_typical(event.bottoms, M_B), _typical(event.lights, 0.0)], 1)
     visible = torch.cat([event.leptons, quarks], 1).sum(1)[:, None]
-    mass2 = (visible[..., 0] + energy) ** 2 - (visible[..., 1:] + total).square().sum(-1)
-    weight = response.log_met(event.met[:, None], total[..., :2]) / 2
-    weight = weight + response.log_recoil(visible[..., 1:3] + total[..., :2]) - _FALL * mass2.clip(_LEAST).log() / 2
+    weight = log_guess(response, visible, event.met[:, None], energy, total, softness=2.0)
     best = weight.amax(1, keepdim=True)
     return torch.cat([-torch.asinh(best - weight) / 2, best / 10 + 4], 1)

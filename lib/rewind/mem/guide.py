@@ -11,15 +11,15 @@ import torch
 from torch import Tensor
 
 from rewind import kinematics
+from rewind.mem.guess import log_guess
 from rewind.mem.response import split
 from rewind.mem.unknowns import Unknowns
 from rewind.nn.guides import PiecewiseDensity
-from rewind.physics.circles import Circles, equal_directions
+from rewind.physics.circles import Circles, direction, equal_directions
 
-__all__ = ["Guide", "guided"]
+__all__ = ["Guide", "Guided"]
 
 _TABLE, _LINE, _FLOOR = 32, 48, 0.01  # angles in a table of two, along one; share that is even
-_FALL, _LEAST = 5.0, 100.0  # power of the mass by which cross-sections fall; GeV²
 _ROWS_AT_ONCE = 2048
 
 
@@ -55,9 +55,7 @@ class Guide:
             if not undo:
                 out[:, place] = filled
             log_slope = log_slope - slope.log()
-            angle = 2 * torch.pi * turn.to(curves)
-            at = torch.stack([angle.cos(), angle.sin(), torch.ones_like(angle)], -1)
-            chosen = (curves[:, leg] @ at[..., None]).mT
+            chosen = (curves[:, leg] @ direction(2 * torch.pi * turn.to(curves))[..., None]).mT
         return out, log_slope
 
     def _curves(self, x: Tensor, row: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -89,23 +87,17 @@ class Guide:
         energy, p = one.norm(dim=1)[..., None], one[..., None]
         if two is not None:
             energy, p = energy + two.norm(dim=1)[:, None], p + two[:, :, None]
-        p = p.movedim(1, -1)
-        total = visible[:, None, None, 1:] + p
-        mass2 = (visible[:, 0, None, None] + energy) ** 2 - total.square().sum(-1)
-        response = self.unknowns.response
-        fit = response.log_met(met[:, None, None], p[..., :2]) + response.log_recoil(total[..., :2])
-        return fit - _FALL / 2 * mass2.clip(_LEAST).log()
+        around = (visible[:, None, None], met[:, None, None])
+        return log_guess(self.unknowns.response, *around, energy, p.movedim(1, -1))
 
 
-def guided(unknowns: Unknowns):
-    """Return the integrand of guided unit numbers: another one to integrate, of the same integral."""
-    return _Guided(unknowns)
+class Guided:
+    """The integrand of guided unit numbers: another one to integrate, of the same integral."""
 
-
-class _Guided:
     def __init__(self, unknowns: Unknowns):
         self.unknowns, self.guide, self.dims = unknowns, Guide(unknowns), unknowns.dims
 
     def polynomial(self, v: Tensor, row: Tensor) -> Tensor:
+        """Return the integrand's coefficients ``(B, K)`` at guided numbers ``(B, dims)`` for rows ``(B, R)``."""
         u, log_slope = self.guide.to_units(v, row)
         return self.unknowns.polynomial(u, row) * log_slope.exp()[:, None]

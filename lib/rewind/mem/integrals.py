@@ -15,7 +15,7 @@ from torch import Tensor
 
 from rewind.errors import InputError
 from rewind.events.tensors import Columns
-from rewind.integrate import VegasGrid
+from rewind.integrate import VegasGrid, ZeroIntegrandError
 
 __all__ = ["EventIntegrals", "Integrand", "Weighted", "by_vegas", "draw", "posterior", "summarize"]
 
@@ -105,8 +105,8 @@ def by_vegas(
 ) -> EventIntegrals:
     """Return events' integrals by a VEGAS grid for each hypothesis, ``evaluations`` an event in all.
 
-    The share ``adapting`` of them moves the grids, in so many ``iterations``. A hypothesis without a single point in
-    its first iteration counts as zero. Raises InputError for less than a point an iteration.
+    The share ``adapting`` of them moves the grids, in so many ``iterations``. A hypothesis that is zero at all
+    points of an iteration is integrated with an even grid. Raises InputError for less than a point an iteration.
     """
     each = evaluations // rows.shape[1]
     start, rest = int(adapting * each) // iterations, each - int(adapting * each)
@@ -130,7 +130,7 @@ def _one(integrand, row, start, rest, iterations, bins, generator) -> Tensor:
     grid = VegasGrid(integrand.dims, bins)
     try:
         grid.adapt(first, generator, points=start, iterations=iterations)
-    except InputError:  # zero at all points
+    except ZeroIntegrandError:
         grid = VegasGrid(integrand.dims, bins)
     points, log_density = grid.sample(rest, generator)
     return integrand.polynomial(points, row.expand(rest, -1)) * (-log_density)[:, None].exp()

@@ -27,6 +27,7 @@ __all__ = [
     "visible",
 ]
 
+_STEEP = 0.4  # fall of ln L beside its maximum, beyond which a scan misses where it falls by ½
 _PRECISION = 0.05  # of the visible cross-section, beyond which it counts as unknown
 
 
@@ -37,7 +38,7 @@ def powers(theta, degree: int = 2) -> Tensor:
 
 @dataclass(frozen=True)
 class VisibleCrossSection:
-    """Hold σ_vis(θ) = Σ_k s_k b_k(θ), in pb: ``coefficients`` ``(K,)`` and their ``covariance`` ``(K, K)``."""
+    """Hold σ_vis(θ) = Σ_k s_k b_k(θ), in its input's units: ``coefficients`` ``(K,)``, ``covariance`` ``(K, K)``."""
 
     coefficients: Tensor
     covariance: Tensor
@@ -50,7 +51,7 @@ class VisibleCrossSection:
         if unknown.any():
             i = int(unknown.nonzero()[0])
             raise InputError(
-                f"σ_vis is {float(value[i]):.3g} ± {float(error[i]):.2g} pb at parameter value {i}: unknown to 5 %; "
+                f"σ_vis is {float(value[i]):.3g} ± {float(error[i]):.2g} at row {i} of the monomials: unknown to 5 %; "
                 "simulate more events, or nearer to it"
             )
         return value
@@ -97,7 +98,7 @@ class Fit(NamedTuple):
 def fit(log_likelihoods, theta) -> Fit:
     """Return the :class:`Fit` of scans ``(E, T)`` at rising ``theta`` ``(T,)``, by a parabola around the maximum.
 
-    Raises InputError for a scan that is largest at an end.
+    Raises InputError for a scan that is largest at an end, flat, or too coarse to see its fall by ½.
     """
     scans, theta = np.atleast_2d(np.asarray(log_likelihoods)), np.asarray(theta)
     best = scans.argmax(1)
@@ -107,6 +108,8 @@ def fit(log_likelihoods, theta) -> Fit:
     found = []
     for scan, i in zip(scans, best, strict=True):
         a, b, c = np.polyfit(theta[i - 1 : i + 2] - theta[i], scan[i - 1 : i + 2], 2)
+        if a >= 0 or c - scan[[i - 1, i + 1]].max() > _STEEP:
+            raise InputError("scan: flat or too coarse around its maximum; scan finer")
         below = scan - (c - b**2 / (4 * a)) + 0.5
         found.append((theta[i] - b / (2 * a), -_crossing(-theta[i::-1], below[i::-1]), _crossing(theta[i:], below[i:])))
     return Fit(*np.array(found).T)
@@ -115,7 +118,7 @@ def fit(log_likelihoods, theta) -> Fit:
 def _crossing(theta: np.ndarray, values: np.ndarray) -> float:
     """Return where falling ``values`` first pass zero, infinity where they do not."""
     under = np.flatnonzero(values < 0)
-    if len(under) == 0 or under[0] == 0:
+    if len(under) == 0:
         return np.inf
     i = under[0]
     return float(theta[i - 1] + (theta[i] - theta[i - 1]) * values[i - 1] / (values[i - 1] - values[i]))

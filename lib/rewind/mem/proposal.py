@@ -126,8 +126,8 @@ class EventFlow:
     def posterior(self, found: Tensor, n: int, generator: torch.Generator) -> Tensor:
         """Return partons ``(B, n, particles, 4)`` that the flow draws for events ``(B, H, R)``, without amplitudes.
 
-        Draws that no momenta have are drawn again a few times; what is still missing then repeats an event's other
-        draws. Raises InputError for an event that has none.
+        Draws that no momenta have are drawn again a few times, so that the flow is normalised where momenta are; what
+        is still missing then repeats an event's other draws. Raises InputError for an event that has none.
         """
         partons = self._partons(found, n, generator)
         for _ in range(_ROUNDS):

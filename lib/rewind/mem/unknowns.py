@@ -44,7 +44,7 @@ class Unknowns:
     """Evaluate p(y | X) dσ(X) as a polynomial in couplings at unit numbers, for rows of `rewind.mem.response.rows`.
 
     ``process`` gives amplitudes' parameters and parton densities, ``response`` what the detector does. Densities are
-    those of measured lepton momenta, jet directions and energies, and p_T^miss, in pb and GeV. Subclasses solve a
+    those in d³p/(2E) of leptons, jets' directions and energies, and p_T^miss, in pb and GeV. Subclasses solve a
     topology's decays. Raises InputError for a process with another final state.
     """
 
