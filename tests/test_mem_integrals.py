@@ -333,3 +333,62 @@ def test_information_of_known_observables():
         assert abs(found.value - rho**2) < max(4 * found.error, 0.02)
     with pytest.raises(InputError, match="30 events in 10 bins"):
         likelihood.information(score[:30], score[:30], rng)
+
+
+@pytest.fixture(scope="module")
+def event_flow(simulated):
+    unknowns, *_, outgoing = simulated["ttbar_dilepton"]
+    learnt = proposal.pairs(unknowns, outgoing, generator(6), cuts=LOOSE)
+    size = {"layers": 1, "bins": 4, "hidden": 8}
+    model, _ = proposal.train_proposal(learnt, learnt, RESPONSE, size=size, epochs=1, batch_size=64)
+    return proposal.EventFlow(unknowns, model)
+
+
+def test_a_proposal_finds_the_integral_that_vegas_finds(simulated, event_flow):
+    unknowns, _, _, rows, _, _ = simulated["ttbar_dilepton"]
+    drawn = integrals.summarize(integrals.draw(unknowns, event_flow, rows[:8], 2_000, generator(11)).weights)
+    vegas = integrals.by_vegas(Guided(unknowns), rows[:8], 6_000, generator(12))
+    pull = (drawn.value[:, 0] - vegas.value[:, 0]) / (drawn.error**2 + vegas.error**2).sqrt()
+    assert pull.abs().max() < 4
+
+
+def test_a_flows_posterior_has_momenta_on_shell(simulated, event_flow):
+    _, _, event, rows, _, _ = simulated["ttbar_dilepton"]
+    partons = event_flow.posterior(rows[:5], 50, generator(13))
+    assert partons.shape == (5, 50, 6, 4)
+    assert partons.isfinite().all()
+    torch.testing.assert_close(partons[:, :, 0], event.leptons[:5, :1].expand(-1, 50, -1))
+    w = kinematics.mass(partons[:, :, :2].sum(2))
+    assert ((w > 80.38 - 16 * 2.085) & (w < 80.38 + 16 * 2.085)).all()
+
+
+def test_a_hypothesis_without_solutions_does_not_spoil_the_other(simulated):
+    unknowns, _, _, rows, _, _ = simulated["ttbar_dilepton"]
+    some = rows[:6].clone()
+    some[:, 1, 8:16] *= 1e3
+    found = integrals.by_vegas(Guided(unknowns), some, 8_000, generator(14))
+    alone = integrals.by_vegas(Guided(unknowns), rows[:6, :1], 4_000, generator(15))
+    pull = (found.value[:, 0] - alone.value[:, 0]) / (found.error**2 + alone.error**2).sqrt()
+    assert pull.abs().median() < 2
+    assert found.effective.median() < alone.effective.median()
+
+
+def test_a_coarse_scan_is_refused():
+    theta = np.array([-2.0, -1.0, 0.0, 1.0, 2.0])
+    with pytest.raises(InputError, match="flat or too coarse"):
+        likelihood.fit(-5 * theta[None] ** 2, theta)
+    found = likelihood.fit(-0.05 * theta[None] ** 2, theta)
+    assert np.isinf(found.high).all()
+    assert abs(found.value[0]) < 1e-9
+
+
+def test_jets_are_given_to_their_quarks(simulated):
+    """Under the true hypothesis each quark flies along its jet, also where the jets' order was exchanged."""
+    for name, (topology, _, _) in CASES.items():
+        _, partons, _, _, row, _ = simulated[name]
+        event = response.split(row, topology)
+        for jets, places in ((event.bottoms, topology.bottoms), (event.lights, topology.lights)):
+            quarks = partons[:, places]
+            for one, two in zip(jets.unbind(1), quarks.unbind(1), strict=True):
+                cosine = (one[:, 1:] * two[:, 1:]).sum(1) / (one[:, 1:].norm(dim=1) * two[:, 1:].norm(dim=1))
+                torch.testing.assert_close(cosine, torch.ones_like(cosine), rtol=0, atol=1e-9)
