@@ -54,7 +54,7 @@ class Proposal(Trainable):
     """Model P(hypothesis | event) and p(v | hypothesis, event) of guided unit numbers ``(B, dims)``.
 
     Events are features ``(B, H, n_features)`` under all hypotheses; ``response`` is what it learns from, as
-    :meth:`Response.to_dict` writes it; ``size`` holds options of :class:`~rewind.integrate.flows.SplineFlow`. For
+    :meth:`rewind.mem.response.Response.to_dict` writes it; ``size`` holds options of :class:`~rewind.integrate.flows.SplineFlow`. For
     integrals the share ``uniform`` of the draws is uniform, so that weights are bounded where the flow is wrong.
     """
 
