@@ -54,8 +54,9 @@ class Proposal(Trainable):
     """Model P(hypothesis | event) and p(v | hypothesis, event) of guided unit numbers ``(B, dims)``.
 
     Events are features ``(B, H, n_features)`` under all hypotheses; ``response`` is what it learns from, as
-    :meth:`rewind.mem.response.Response.to_dict` writes it; ``size`` holds options of :class:`~rewind.integrate.flows.SplineFlow`. For
-    integrals the share ``uniform`` of the draws is uniform, so that weights are bounded where the flow is wrong.
+    :meth:`rewind.mem.response.Response.to_dict` writes it; ``size`` holds options of
+    :class:`~rewind.integrate.flows.SplineFlow`. For integrals the share ``uniform`` of the draws is uniform, so that
+    weights are bounded where the flow is wrong.
     """
 
     def __init__(self, dims: int, n_features: int, response: dict, *, uniform: float = 0.02, **size: int):

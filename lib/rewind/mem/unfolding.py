@@ -108,7 +108,8 @@ class UnfoldingFlow(ConditionalFlow):
     def read(self, data: Dataset) -> Tensor:
         """Return the event tensor ``(B, F)`` of ``data``, float32, with the regressed partons in the last columns.
 
-        Raises InputError for events with more jets than were seen in training, and as :meth:`rewind.mem.dataset.Dataset.check` does.
+        Raises InputError for events with more jets than were seen in training, and as
+        :meth:`rewind.mem.dataset.Dataset.check` does.
         """
         event = self.conditioner.read(data.check())
         with torch.no_grad():
