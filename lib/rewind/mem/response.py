@@ -131,7 +131,7 @@ def truth(event: Measured, partons: Tensor, topology: Topology) -> tuple[Tensor,
 
 
 def _angle(first: Tensor, second: Tensor) -> Tensor:
-    """Return |n − n'| ``(...)`` of the directions of momenta ``(..., 4)``."""
+    """Return ``|n − n'|`` ``(...)`` of the directions of momenta ``(..., 4)``."""
     return (direction(first) - direction(second)).norm(dim=-1)
 
 
