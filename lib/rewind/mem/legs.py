@@ -31,7 +31,7 @@ def along(energy: Tensor, unit: Tensor, mass: float) -> Tensor:
 
 
 class Partner(NamedTuple):
-    """Hold the ``momentum`` ``(B, 4)`` of a partner and ``|dE/dm²|`` ``(B,)`` at fixed directions; NaN where none fits."""
+    """Hold the ``momentum`` ``(B, 4)`` of a partner and ``|dE/dm²|`` ``(B,)`` at fixed directions, or NaN."""
 
     momentum: Tensor
     jacobian: Tensor

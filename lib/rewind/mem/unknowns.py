@@ -73,7 +73,7 @@ class Unknowns:
         raise NotImplementedError
 
     def points(self, u: Tensor, row: Tensor) -> Point:
-        """Return partons at unit numbers ``u`` ``(B, dims)`` and ``|dX/du|``, for the part of Π d³p/(2E) not measured."""
+        """Return partons at unit numbers ``u`` ``(B, dims)`` and ``|dX/du|``, for what of Π d³p/(2E) is open."""
         partons, jacobian = self._solve(u, split(row, self.topology))
         partons = torch.stack(partons, 1)
         quarks = self._energies(partons)
