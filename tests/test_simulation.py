@@ -418,6 +418,16 @@ def test_hopeless_cuts_stop(tmp_path, monkeypatch):
         events.simulate("z_jets", 5, tmp_path / "x.root", cuts={"jet_pt": 5000.0}, **FAST)
 
 
+@pytest.mark.skipif(not Path("/proc/cpuinfo").exists(), reason="names its processors elsewhere")
+def test_processors_of_one_name_are_told_apart():
+    """Two generations share a name, and round differently: their events are not the same to the last bit."""
+    text = Path("/proc/cpuinfo").read_text()
+    found = simulation._processor()
+    for key in ("cpu family", "model\t", "stepping"):
+        line = next((line for line in text.splitlines() if line.startswith(key)), None)
+        assert line is None or f"{key.strip()} {line.partition(':')[2].strip()}" in found
+
+
 SHIPPED = Path(__file__).parent.parent / "data" / "samples"
 
 

@@ -135,8 +135,10 @@ def _processor() -> str:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         lines = []
-    model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
-    return f"{platform.machine()} {model or platform.processor()}".strip()
+    first = dict(tuple(part.strip() for part in line.partition(":")[::2]) for line in reversed(lines))
+    named = [first.get("model name", "") or platform.processor()]
+    named += [f"{key} {first[key]}" for key in ("cpu family", "model", "stepping") if key in first]
+    return " ".join([platform.machine(), *named]).strip()
 
 
 def _check(*, n_events, workers, seed, generated_fraction, m_top):
