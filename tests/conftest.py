@@ -2,6 +2,7 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
@@ -30,3 +31,17 @@ def sample_path(tmp_path_factory):
 @pytest.fixture(scope="session")
 def sample(sample_path):
     return events.load(sample_path)
+
+
+@pytest.fixture(scope="session")
+def turned():
+    """Give a function that moves momenta: (..., 4) or (..., 2) rotated about the beam, after reflections of y and z."""
+
+    def move(p, angle, signs):
+        space = p if p.shape[-1] == 2 else p[..., 1:]
+        x, y = space[..., 0], signs[0] * space[..., 1]
+        c, s = np.cos(angle), np.sin(angle)
+        plane = torch.stack([c * x - s * y, s * x + c * y], -1)
+        return plane if p.shape[-1] == 2 else torch.cat([p[..., :1], plane, signs[1] * p[..., 3:]], -1)
+
+    return move

@@ -27,17 +27,8 @@ def model(data):
     return model.fit_scales(*model.tensors(data)).eval()
 
 
-def turned(p, angle, signs):
-    """Return (..., 4) or (..., 2) rotated about the beam, after reflections of y and z."""
-    space = p if p.shape[-1] == 2 else p[..., 1:]
-    x, y = space[..., 0], signs[0] * space[..., 1]
-    c, s = np.cos(angle), np.sin(angle)
-    plane = torch.stack([c * x - s * y, s * x + c * y], -1)
-    return plane if p.shape[-1] == 2 else torch.cat([p[..., :1], plane, signs[1] * p[..., 3:]], -1)
-
-
 @pytest.mark.parametrize(("angle", "signs"), [(2.0, (1, 1)), (-3.1, (-1, 1)), (0.4, (1, -1))])
-def test_answers_turn_with_the_event(model, data, angle, signs):
+def test_answers_turn_with_the_event(turned, model, data, angle, signs):
     moved = {name: turned(getattr(data, name), angle, signs) for name in ("jets", "lepton", "met", "partons")}
     before, after = (model.predict(model.read(d)) for d in (data, replace(data, **moved)))
     torch.testing.assert_close(after, turned(before, angle, signs), rtol=1e-3, atol=0.1)

@@ -239,7 +239,7 @@ def test_likelihood_of_a_known_polynomial():
     known = likelihood.VisibleCrossSection(torch.tensor([1.0, 0.0]).double(), torch.zeros(2, 2).double())
     scans = torch.stack([likelihood.log_likelihood(c, known, likelihood.powers(theta, 1)).sum(0) for c in coefficients])
     found = likelihood.fit(scans, theta)
-    pulls = (found.value - 0.4) / found.error
+    pulls = found.pulls(0.4)
     assert abs(pulls.mean()) < 3 / len(pulls) ** 0.5
     assert abs(pulls.std() - 1) < 3 / (2 * len(pulls)) ** 0.5
     inside = (found.low < 0.4) & (found.high > 0.4)
@@ -392,3 +392,8 @@ def test_jets_are_given_to_their_quarks(simulated):
             for one, two in zip(jets.unbind(1), quarks.unbind(1), strict=True):
                 cosine = (one[:, 1:] * two[:, 1:]).sum(1) / (one[:, 1:].norm(dim=1) * two[:, 1:].norm(dim=1))
                 torch.testing.assert_close(cosine, torch.ones_like(cosine), rtol=0, atol=1e-9)
+
+
+def test_pulls_take_the_error_on_the_side_of_the_truth():
+    found = likelihood.Fit(np.array([1.0, -1.0, 2.0]), np.array([-1.0, -2.0, -np.inf]), np.array([4.0, 3.0, 3.0]))
+    np.testing.assert_allclose(found.pulls(0.0), [0.5, -0.25, 0.0])

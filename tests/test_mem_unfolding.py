@@ -3,7 +3,6 @@
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
@@ -39,15 +38,6 @@ def trained(data, regressor, tmp_path_factory):
 @pytest.fixture(scope="module")
 def model(trained):
     return trained[0]
-
-
-def turned(p, angle, signs):
-    """Return (..., 4) or (..., 2) rotated about the beam, after reflections of y and z."""
-    space = p if p.shape[-1] == 2 else p[..., 1:]
-    x, y = space[..., 0], signs[0] * space[..., 1]
-    c, s = np.cos(angle), np.sin(angle)
-    plane = torch.stack([c * x - s * y, s * x + c * y], -1)
-    return plane if p.shape[-1] == 2 else torch.cat([p[..., :1], plane, signs[1] * p[..., 3:]], -1)
 
 
 def test_numbers_give_back_the_partons(data, model):
@@ -102,7 +92,7 @@ def test_the_density_integrates_to_one(data, regressor):
 
 
 @pytest.mark.parametrize(("angle", "signs"), [(2.0, (1, 1)), (-3.1, (-1, 1)), (0.4, (1, -1)), (1.0, (-1, -1))])
-def test_the_density_turns_with_the_event(data, model, angle, signs):
+def test_the_density_turns_with_the_event(turned, data, model, angle, signs):
     moved = {name: turned(getattr(data, name), angle, signs) for name in ("jets", "lepton", "met", "partons")}
     found = [model.log_prob(*model.tensors(d)) for d in (data, replace(data, **moved))]
     torch.testing.assert_close(*found, rtol=1e-3, atol=0.02)

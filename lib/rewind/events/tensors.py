@@ -14,7 +14,7 @@ from torch import Tensor
 from rewind import kinematics
 from rewind.errors import InputError
 
-__all__ = ["Columns", "momenta", "to_tensors"]
+__all__ = ["Columns", "momenta", "to_tensors", "transverse"]
 
 
 class Columns:
@@ -48,6 +48,12 @@ def momenta(objects: ak.Array) -> np.ndarray:
         return np.stack([flat[name].to_numpy() for name in ("energy", "px", "py", "pz")], axis=-1)
     columns = (flat[name].to_numpy().astype(float) for name in ("pt", "eta", "phi", "mass"))
     return kinematics.from_pt_eta_phi_mass(*columns)
+
+
+def transverse(vectors: ak.Array) -> np.ndarray:
+    """Return the components ``(n, 2)`` of one transverse vector an event, of ``pt`` and ``phi``, such as MET, GeV."""
+    size, turn = (ak.to_numpy(vectors[name]).astype(float) for name in ("pt", "phi"))
+    return np.stack([size * np.cos(turn), size * np.sin(turn)], 1)
 
 
 def to_tensors(

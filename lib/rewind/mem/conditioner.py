@@ -17,7 +17,7 @@ from rewind.mem.inputs import EventEncoder, event_tensor, turn, turn_back
 from rewind.nn import checkpoints
 from rewind.nn.mdmm import Multipliers
 from rewind.nn.preprocessing import Standardize
-from rewind.nn.training import Optimization, Trainable, fit_and_save
+from rewind.nn.training import Trainable, fit_and_save
 from rewind.physics.constants import M_H, M_TOP
 from rewind.stats.distances import mmd_loss
 
@@ -178,18 +178,14 @@ def train_conditioner(
     *,
     size: dict | None = None,
     max_jets: int | None = None,
-    epochs: int,
-    batch_size: int = 512,
-    learning_rate: float = 2e-3,
-    weight_decay: float = 1e-4,
     seed: int = 0,
-    device: str = "auto",
-    run_dir: str | Path | None = None,
+    **training,
 ) -> tuple[Conditioner, dict]:
     """Return a conditioner trained on ``train`` and its record; keep the weights of the lowest ``validation`` loss.
 
     ``size`` holds options of :func:`conditioner`; ``max_jets`` is the most of any training event unless given. With
-    ``path`` the checkpoint is written there. Raises InputError as :func:`rewind.nn.training.fit` does.
+    ``path`` the checkpoint is written there; ``training`` holds options of :func:`rewind.nn.training.fit_and_save`.
+    Raises InputError as that does.
     """
     configuration = {"max_jets": max_jets or int(train.jet_mask.sum(1).max()), **(size or {})}
     torch.manual_seed(seed)
@@ -203,12 +199,8 @@ def train_conditioner(
         path,
         configuration=configuration,
         n_events=len(train),
-        optimization=Optimization(learning_rate=learning_rate, weight_decay=weight_decay),
-        epochs=epochs,
-        batch_size=batch_size,
         seed=seed,
-        device=device,
-        run_dir=run_dir,
+        **({"batch_size": 512, "learning_rate": 2e-3} | training),
     )
     return model, record
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from rewind import events, kinematics
 from rewind.errors import InputError
-from rewind.events.tensors import Columns, to_tensors
+from rewind.events.tensors import Columns, to_tensors, transverse
 from rewind.physics.constants import SQRT_S
 
 __all__ = ["PARTONS", "Dataset", "concatenate", "from_records", "load", "momentum_fractions", "recoil", "simulated"]
@@ -153,7 +153,6 @@ def from_records(records: ak.Array) -> Dataset:
     partons = torch.cat([hard, recoil(hard.sum(1))[:, None]], 1)
 
     columns, mask = to_tensors(records.Jet, ("pt", "eta", "phi", "mass", "btag"), dtype=torch.float64)
-    met_pt, met_phi = (torch.from_numpy(ak.to_numpy(records.MET[name]).astype(float)) for name in ("pt", "phi"))
     return Dataset(
         jets=kinematics.from_pt_eta_phi_mass(*columns[..., :4].unbind(-1)) * mask[..., None],
         jet_mask=mask,
@@ -161,7 +160,7 @@ def from_records(records: ak.Array) -> Dataset:
         lepton=_momenta(records.Lepton),
         is_muon=torch.from_numpy(np.abs(ak.to_numpy(lepton.pdgId)) == 13),
         charge=torch.from_numpy(ak.to_numpy(lepton.charge).astype(float)),
-        met=torch.stack([met_pt * met_phi.cos(), met_pt * met_phi.sin()], 1),
+        met=torch.from_numpy(transverse(records.MET)),
         partons=partons,
         fractions=momentum_fractions(partons.sum(1)),
         weight=torch.from_numpy(ak.to_numpy(records.genWeight).astype(float)),

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from rewind import kinematics
-from rewind.mem.guess import LEAST, log_guess
-from rewind.mem.legs import along, direction
+from rewind.mem.guess import LEAST, log_guess, summed
+from rewind.mem.legs import along, unit_vector
 from rewind.mem.response import DILEPTON, TTH, Measured, Response, Topology, split
 from rewind.mem.unknowns import SHIFT
 from rewind.physics.circles import Circles, equal_directions
@@ -61,7 +61,7 @@ def _turned(x: Tensor, y: Tensor, reference: Tensor) -> Tensor:
 
 def _typical(jets: Tensor, mass: float) -> Tensor:
     """Return quarks ``(B, n, 4)`` of jets at the energy about which unit numbers are spread."""
-    return along((jets[..., 0] * math.exp(SHIFT)).clip(mass), direction(jets), mass)
+    return along((jets[..., 0] * math.exp(SHIFT)).clip(mass), unit_vector(jets), mass)
 
 
 def _resonances(event: Measured, topology: Topology) -> Tensor:
@@ -78,17 +78,10 @@ def _fits(event: Measured, bottoms: Tensor, topology: Topology, response: Respon
     circles = Circles.of(event.leptons, bottoms)
     w = torch.full_like(circles.b_minus, M_W**2)
     excess = (M_TOP**2 - circles.least_m_top_squared(w)).clip(LEAST)
-    nu = (circles.curve(w, excess) @ equal_directions(_ANGLES[topology.final], event.leptons)).mT
-    if nu.shape[1] == 2:
-        total, energy = (
-            nu[:, 0, :, None] + nu[:, 1, None],
-            nu[:, 0].norm(dim=-1)[..., None] + nu[:, 1, None].norm(dim=-1),
-        )
-    else:
-        total, energy = nu, nu.norm(dim=-1)
-    total, energy = total.flatten(1, 2), energy.flatten(1)
+    points = circles.curve(w, excess) @ equal_directions(_ANGLES[topology.final], event.leptons)
+    energy, momentum = summed(points[:, 0], points[:, 1] if len(topology.leptons) == 2 else None)
     quarks = torch.cat([_typical(event.bottoms, M_B), _typical(event.lights, 0.0)], 1)
-    visible = torch.cat([event.leptons, quarks], 1).sum(1)[:, None]
-    weight = log_guess(response, visible, event.met[:, None], energy, total, softness=2.0)
+    visible = torch.cat([event.leptons, quarks], 1).sum(1)[:, None, None]
+    weight = log_guess(response, visible, event.met[:, None, None], energy, momentum, softness=2.0).flatten(1)
     best = weight.amax(1, keepdim=True)
     return torch.cat([-torch.asinh(best - weight) / 2, best / 10 + 4], 1)

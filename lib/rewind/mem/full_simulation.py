@@ -14,9 +14,9 @@ from torch import Tensor
 from rewind import kinematics, stats
 from rewind.errors import InputError
 from rewind.events.processes import Selection
-from rewind.events.tensors import Columns, momenta
+from rewind.events.tensors import Columns, momenta, transverse
 from rewind.mem import transfer
-from rewind.mem.legs import along, direction
+from rewind.mem.legs import along, unit_vector
 from rewind.mem.response import Measured, Response, log_recoil
 from rewind.mem.transfer import DoubleGaussian
 from rewind.physics.constants import M_B
@@ -43,12 +43,11 @@ def dilepton_events(records: ak.Array) -> Measured:
             f"event {event}: one lepton of each charge and two b-tagged jets are needed; select events first"
         )
     leptons, jets = (torch.from_numpy(momenta(part)).unflatten(0, (-1, 2)) for part in (leptons, jets[:, :2]))
-    met, turn = (torch.from_numpy(ak.to_numpy(records.MET[name]).astype(float)) for name in ("pt", "phi"))
     return Measured(
-        along(leptons[..., 1:].norm(dim=-1), direction(leptons), 0.0),
-        along(jets[..., 0], direction(jets), M_B),
+        along(leptons[..., 1:].norm(dim=-1), unit_vector(leptons), 0.0),
+        along(jets[..., 0], unit_vector(jets), M_B),
         jets[:, :0],
-        torch.stack([met * turn.cos(), met * turn.sin()], 1),
+        torch.from_numpy(transverse(records.MET)),
     )
 
 
@@ -79,6 +78,12 @@ class Matched(Columns):
     is_bottom: Tensor
 
 
+def _starts(particles: ak.Array) -> np.ndarray:
+    """Return where each event's particles begin in the flat list."""
+    counts = ak.to_numpy(ak.num(particles))
+    return np.cumsum(counts) - counts
+
+
 def matched(records: ak.Array) -> Matched:
     """Return the matched jets of event records with their hard process (`rewind.events.samples.load`)."""
     jets, hard = records.Jet, records.LHEPart
@@ -87,7 +92,7 @@ def matched(records: ak.Array) -> Matched:
     place = ak.to_numpy(ak.flatten(jets.partonIdx))
     known = place >= 0
     event, place = event[known], place[known] + _INCOMING
-    starts = np.cumsum(ak.to_numpy(ak.num(hard))) - ak.to_numpy(ak.num(hard))
+    starts, first = (_starts(particles) for particles in (hard, records.GenPart))
     flat, p = ak.flatten(hard), momenta(hard)
     mothers, kinds = ak.to_numpy(flat.mother), ak.to_numpy(flat.pdgId)
     parton = starts[event] + place
@@ -98,7 +103,6 @@ def matched(records: ak.Array) -> Matched:
             raise InputError("records: a matched quark descends from no top or Higgs boson; other processes do not fit")
         resonance = np.where(done, resonance, starts[event] + up)
     copies = momenta(records.GenPart)
-    first = np.cumsum(ak.to_numpy(ak.num(records.GenPart))) - ak.to_numpy(ak.num(records.GenPart))
     last = copies[first[event] + resonance - starts[event] - _INCOMING]
     quark = kinematics.boost_between(p[parton], p[resonance], last)
     chosen = ak.flatten(jets)[known]
@@ -123,15 +127,14 @@ def fit(dilepton: ak.Array, one_lepton: ak.Array, selection: Selection) -> Respo
     """
     parts = [matched(records) for records in (dilepton, one_lepton)]
     pairs = Matched(*(torch.cat(values) for values in zip(*(vars(part).values() for part in parts), strict=True)))
-    transverse = {}
+    sums = {}
     for name, kinds in (("tops", (6,)), ("neutrinos", _NEUTRINOS)):
         chosen = dilepton.GenPart[sum(abs(dilepton.GenPart.pdgId) == kind for kind in kinds) > 0]
-        transverse[name] = momenta(chosen).reshape(len(dilepton), 2, 4).sum(1)[:, 1:3]
-    met, turn = (ak.to_numpy(dilepton.MET[name]).astype(float) for name in ("pt", "phi"))
-    error = met[:, None] * np.stack([np.cos(turn), np.sin(turn)], 1) - transverse["neutrinos"]
+        sums[name] = momenta(chosen).reshape(len(dilepton), 2, 4).sum(1)[:, 1:3]
+    error = transverse(dilepton.MET) - sums["neutrinos"]
     return Response(
         bottom=_transfer(pairs[pairs.is_bottom], selection),
         light=_transfer(pairs[~pairs.is_bottom], selection),
         met_sigma=stats.width68(error.flatten()) / 2,
-        recoil=fit_recoil(torch.from_numpy(transverse["tops"])),
+        recoil=fit_recoil(torch.from_numpy(sums["tops"])),
     )

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from rewind.mem.response import Response
 
-__all__ = ["LEAST", "log_guess"]
+__all__ = ["LEAST", "log_guess", "summed"]
 
 LEAST = 100.0
 """GeV² below which no mass squared counts."""
@@ -26,3 +26,14 @@ def log_guess(
     mass2 = (visible[..., 0] + energy) ** 2 - total.square().sum(-1)
     fit = response.log_met(met, neutrinos[..., :2]) / softness + response.log_recoil(total[..., :2])
     return fit - _FALL / 2 * mass2.clip(LEAST).log()
+
+
+def summed(one: Tensor, two: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Return energy ``(B, n, m)`` and momentum ``(B, n, m, 3)`` of all pairs of neutrinos.
+
+    They are ``(B, 3, n)`` and ``(B, 3, m)``; without a second one m is 1.
+    """
+    energy, momentum = one.norm(dim=1)[..., None], one[..., None]
+    if two is not None:
+        energy, momentum = energy + two.norm(dim=1)[:, None], momentum + two[:, :, None]
+    return energy, momentum.movedim(1, -1)

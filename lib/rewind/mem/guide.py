@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from rewind import kinematics
-from rewind.mem.guess import log_guess
+from rewind.mem.guess import log_guess, summed
 from rewind.mem.response import split
 from rewind.mem.unknowns import Unknowns
 from rewind.nn.guides import PiecewiseDensity
@@ -31,29 +31,23 @@ class Guide:
 
     def to_units(self, v: Tensor, row: Tensor) -> tuple[Tensor, Tensor]:
         """Return the unknowns' unit numbers at guided ones ``(B, dims)``, and ln ``|du/dv|`` ``(B,)``."""
-        return self._change(v, row, undo=True)
+        return self._change(v, row, _turned)
 
     def from_units(self, u: Tensor, row: Tensor) -> tuple[Tensor, Tensor]:
         """Undo :meth:`to_units`, with the same ln ``|du/dv|``."""
-        return self._change(u, row, undo=False)
+        return self._change(u, row, _guided)
 
-    def _change(self, x: Tensor, row: Tensor, *, undo: bool) -> tuple[Tensor, Tensor]:
-        parts = [self._some(*part, undo) for part in zip(x.split(_ROWS_AT_ONCE), row.split(_ROWS_AT_ONCE), strict=True)]
+    def _change(self, x: Tensor, row: Tensor, move) -> tuple[Tensor, Tensor]:
+        parts = [self._some(*part, move) for part in zip(x.split(_ROWS_AT_ONCE), row.split(_ROWS_AT_ONCE), strict=True)]
         return tuple(torch.cat(values) for values in zip(*parts, strict=True))
 
-    def _some(self, x: Tensor, row: Tensor, undo: bool) -> tuple[Tensor, Tensor]:
+    def _some(self, x: Tensor, row: Tensor, move) -> tuple[Tensor, Tensor]:
         curves, visible, met = self._curves(x, row)
         out, log_slope, chosen = x.clone(), torch.zeros_like(x[:, 0]), None
         for leg, place in enumerate(self.unknowns.turns):
             density = PiecewiseDensity.on_circle(self._log_values(curves, visible, met, chosen), _FLOOR)
-            if undo:
-                out[:, place] = density.from_uniform(x[:, place])
-                turn = out[:, place]
-            else:
-                turn = x[:, place]
-            filled, slope = density.to_uniform(turn)
-            if not undo:
-                out[:, place] = filled
+            turn, out[:, place] = move(density, x[:, place])
+            slope = density.to_uniform(turn)[1]
             log_slope = log_slope - slope.log()
             chosen = (curves[:, leg] @ direction(2 * torch.pi * turn.to(curves))[..., None]).mT
         return out, log_slope
@@ -84,11 +78,19 @@ class Guide:
 
     def _log_fit(self, one: Tensor, two: Tensor | None, visible: Tensor, met: Tensor) -> Tensor:
         """Return guessed log-densities ``(B, n, m)`` for neutrinos at ``(B, 3, n)`` and ``(B, 3, m)``, if any."""
-        energy, p = one.norm(dim=1)[..., None], one[..., None]
-        if two is not None:
-            energy, p = energy + two.norm(dim=1)[:, None], p + two[:, :, None]
-        around = (visible[:, None, None], met[:, None, None])
-        return log_guess(self.unknowns.response, *around, energy, p.movedim(1, -1))
+        energy, momentum = summed(one, two)
+        return log_guess(self.unknowns.response, visible[:, None, None], met[:, None, None], energy, momentum)
+
+
+def _turned(density: PiecewiseDensity, share: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the angle in turns at a share of its density, twice: it is also what comes out."""
+    turn = density.from_uniform(share)
+    return turn, turn
+
+
+def _guided(density: PiecewiseDensity, turn: Tensor) -> tuple[Tensor, Tensor]:
+    """Return an angle in turns, and its share of the density, which comes out."""
+    return turn, density.to_uniform(turn)[0]
 
 
 class Guided:

@@ -16,10 +16,10 @@ from rewind import kinematics
 from rewind.physics import circles
 from rewind.physics.circles import Circles
 
-__all__ = ["Leptonic", "Partner", "along", "direction", "leptonic_leg", "partner", "turn_of"]
+__all__ = ["Leptonic", "Partner", "along", "leptonic_leg", "partner", "turn_of", "unit_vector"]
 
 
-def direction(p: Tensor) -> Tensor:
+def unit_vector(p: Tensor) -> Tensor:
     """Return the unit vectors ``(..., 3)`` along momenta ``(..., 4)``."""
     return p[..., 1:] / p[..., 1:].norm(dim=-1, keepdim=True)
 

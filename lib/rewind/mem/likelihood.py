@@ -94,6 +94,11 @@ class Fit(NamedTuple):
         """Return half the interval's length."""
         return (self.high - self.low) / 2
 
+    def pulls(self, truth: float) -> np.ndarray:
+        """Return (value − truth)/error with the error on the side of ``truth``; zero where the interval is open there."""
+        side = np.where(self.value > truth, self.value - self.low, self.high - self.value)
+        return (self.value - truth) / side
+
 
 def fit(log_likelihoods, theta) -> Fit:
     """Return the :class:`Fit` of scans ``(E, T)`` at rising ``theta`` ``(T,)``, by a parabola around the maximum.

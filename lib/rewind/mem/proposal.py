@@ -17,7 +17,7 @@ from rewind.mem.response import Response, rows, truth
 from rewind.mem.unknowns import Unknowns
 from rewind.nn import checkpoints
 from rewind.nn.preprocessing import Standardize
-from rewind.nn.training import Optimization, Trainable, fit_and_save
+from rewind.nn.training import Trainable, fit_and_save
 
 __all__ = ["EventFlow", "Pairs", "Proposal", "load_proposal", "pairs", "train_proposal"]
 
@@ -160,19 +160,13 @@ def train_proposal(
     path: str | Path | None = None,
     *,
     size: dict | None = None,
-    epochs: int,
-    batch_size: int = 1024,
-    learning_rate: float = 3e-3,
-    weight_decay: float = 1e-4,
-    ema_decay: float | None = 0.999,
     seed: int = 0,
-    device: str = "cpu",
-    run_dir: str | Path | None = None,
+    **training,
 ) -> tuple[Proposal, dict]:
     """Return a proposal trained on pairs, and its record; keep the weights of the lowest ``validation`` loss.
 
-    ``size`` holds options of :class:`Proposal`. With ``path`` the checkpoint is written there. Raises InputError as
-    :func:`rewind.nn.training.fit` does.
+    ``size`` holds options of :class:`Proposal`. With ``path`` the checkpoint is written there; ``training`` holds
+    options of :func:`rewind.nn.training.fit_and_save`. Raises InputError as that does.
     """
     configuration = {"dims": train.points.shape[1], "n_features": train.features.shape[2]}
     configuration |= {"response": response.to_dict(), **(size or {})}
@@ -186,13 +180,8 @@ def train_proposal(
         path,
         configuration=configuration,
         n_events=len(train.which),
-        optimization=Optimization(learning_rate=learning_rate, weight_decay=weight_decay),
-        epochs=epochs,
-        batch_size=batch_size,
-        ema_decay=ema_decay,
         seed=seed,
-        device=device,
-        run_dir=run_dir,
+        **({"batch_size": 1024, "learning_rate": 3e-3, "ema_decay": 0.999} | training),
     )
     return model, record
 

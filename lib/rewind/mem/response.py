@@ -18,7 +18,7 @@ from rewind import kinematics
 from rewind.errors import InputError
 from rewind.events.processes import PROCESSES, Selection
 from rewind.events.tensors import Columns
-from rewind.mem.legs import along, direction
+from rewind.mem.legs import along, unit_vector
 from rewind.mem.transfer import DoubleGaussian
 from rewind.physics.constants import M_B
 from rewind.physics.recoil import recoiling
@@ -132,7 +132,7 @@ def truth(event: Measured, partons: Tensor, topology: Topology) -> tuple[Tensor,
 
 def _angle(first: Tensor, second: Tensor) -> Tensor:
     """Return ``|n − n'|`` ``(...)`` of the directions of momenta ``(..., 4)``."""
-    return (direction(first) - direction(second)).norm(dim=-1)
+    return (unit_vector(first) - unit_vector(second)).norm(dim=-1)
 
 
 def _separations(first: Tensor, second: Tensor) -> Tensor:
@@ -208,7 +208,7 @@ class Response:
             inside = inside & function.covers(energy).all(1)
             smeared = function.sample(energy.clip(*function.energy_range).flatten(), generator).reshape(energy.shape)
             mass = M_B if name == "bottoms" else 0.0
-            found = along(smeared.clip(mass), direction(partons), mass)
+            found = along(smeared.clip(mass), unit_vector(partons), mass)
             order = kinematics.pt(found).argsort(1, descending=True)
             jets.append(found.gather(1, order[..., None].expand_as(found)))
         noise = self.met_sigma * torch.randn(len(outgoing), 2, generator=generator, dtype=torch.float64)

@@ -23,7 +23,7 @@ from rewind.nn import checkpoints, sequential
 from rewind.nn.flows import ConditionalFlow, spline_flow
 from rewind.nn.guides import normal_quantile
 from rewind.nn.preprocessing import Chart, Standardize
-from rewind.nn.training import Optimization, fit_and_save
+from rewind.nn.training import fit_and_save
 from rewind.stats.distances import mmd_loss
 
 __all__ = ["Draws", "UnfoldingFlow", "load_unfolding", "train_unfolding", "unfolding_flow"]
@@ -226,20 +226,15 @@ def train_unfolding(
     path: str | Path | None = None,
     *,
     size: dict | None = None,
-    epochs: int,
-    batch_size: int = 256,
-    learning_rate: float = 2e-3,
-    weight_decay: float = 1e-4,
-    ema_decay: float | None = 0.999,
     seed: int = 0,
-    device: str = "auto",
-    run_dir: str | Path | None = None,
+    **training,
 ) -> tuple[UnfoldingFlow, dict]:
     """Return a flow trained on ``train`` and its record; keep the weights of the lowest ``validation`` loss.
 
     ``conditioner`` is a checkpoint: its weights stay frozen inside, and the free latent's transformer starts from a
     copy of those it shares. ``size`` holds options of :func:`unfolding_flow`. With ``path`` the checkpoint is written
-    there. Raises InputError as :func:`rewind.nn.training.fit` and :func:`rewind.nn.checkpoints.load` do.
+    there; ``training`` holds options of :func:`rewind.nn.training.fit_and_save`. Raises InputError as that and
+    :func:`rewind.nn.checkpoints.load` do.
     """
     regressor = regression.load_conditioner(conditioner)
     configuration = {"conditioner": checkpoints.describe(conditioner)["configuration"], **(size or {})}
@@ -258,13 +253,8 @@ def train_unfolding(
         path,
         configuration=configuration,
         n_events=len(train),
-        optimization=Optimization(learning_rate=learning_rate, weight_decay=weight_decay),
-        ema_decay=ema_decay,
-        epochs=epochs,
-        batch_size=batch_size,
         seed=seed,
-        device=device,
-        run_dir=run_dir,
+        **({"batch_size": 256, "learning_rate": 2e-3, "ema_decay": 0.999} | training),
     )
     return model, record
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from rewind import kinematics
 from rewind.errors import InputError
-from rewind.mem.legs import along, direction, leptonic_leg, partner, turn_of
+from rewind.mem.legs import along, leptonic_leg, partner, turn_of, unit_vector
 from rewind.mem.response import DILEPTON, TTH, Measured, Response, Topology, split
 from rewind.physics.amplitudes import c_tg_polynomial, cp_polynomial
 from rewind.physics.constants import M_B
@@ -135,7 +135,7 @@ def _free(u: Tensor, jet: Tensor, mass: float) -> tuple[Tensor, Tensor]:
     """Return a quark along its jet with an energy spread about the jet's, and d³p/(2E) by du and the direction."""
     share = u.clip(_EDGE, 1 - _EDGE)
     energy = jet[:, 0] * (SHIFT + SPREAD * share.logit()).exp()
-    quark = along(torch.where(energy > mass, energy, math.nan), direction(jet), mass)
+    quark = along(torch.where(energy > mass, energy, math.nan), unit_vector(jet), mass)
     return quark, energy * SPREAD / (share * (1 - share)) * quark[:, 1:].norm(dim=1) / 2
 
 
@@ -145,7 +145,7 @@ def _unit_of_free(quark: Tensor, jet: Tensor) -> Tensor:
 
 def _bound(known: Tensor, jet: Tensor, mass: float, squared: Tensor) -> tuple[Tensor, Tensor]:
     """Return a quark along its jet that makes, with ``known``, a mass, and d³p/(2E) by dm² and the direction."""
-    found = partner(known, direction(jet), mass, squared)
+    found = partner(known, unit_vector(jet), mass, squared)
     return found.momentum, found.jacobian * found.momentum[:, 1:].norm(dim=1) / 2
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from rewind import events, kinematics
 from rewind.errors import InputError
 from rewind.events.processes import find_process
-from rewind.events.tensors import Columns
+from rewind.events.tensors import Columns, transverse
 
 __all__ = ["MAX_JETS", "Dataset", "concatenate", "from_records", "load", "simulated"]
 
@@ -182,14 +182,13 @@ def from_records(records: ak.Array, n_leptons: int) -> Dataset:
     momenta = np.stack([_padded(jets[name], 0.0) for name in ("pt", "eta", "phi", "mass")], -1).astype(float)
     mask = np.arange(MAX_JETS) < ak.to_numpy(ak.num(jets))[:, None]
     four = kinematics.from_pt_eta_phi_mass(*np.moveaxis(momenta, -1, 0)) * mask[..., None]
-    met_pt, met_phi = (ak.to_numpy(records.MET[name]).astype(float) for name in ("pt", "phi"))
     arrays = (
         events.momenta(leptons).reshape(n, n_leptons, 4),
         np.abs(ak.to_numpy(ak.flatten(leptons.pdgId))).reshape(n, n_leptons) == 13,
         four,
         mask,
         (_padded(jets.btag, 0) == 1) & mask,
-        np.stack([met_pt * np.cos(met_phi), met_pt * np.sin(met_phi)], 1),
+        transverse(records.MET),
         by_leg(_NEUTRINOS, n_leptons)[..., 1:],
         by_leg((_TOP,), 2),
         b_jets,

@@ -12,7 +12,7 @@ from rewind.neutrino.dataset import Dataset
 from rewind.neutrino.flow import NeutrinoModel, neutrino_flow
 from rewind.neutrino.pairing import PairingNetwork, pairing_network
 from rewind.nn import checkpoints
-from rewind.nn.training import Optimization, fit_and_save
+from rewind.nn.training import fit_and_save
 
 __all__ = ["flow_tensors", "load_flow", "load_pairing", "train_flow", "train_pairing"]
 
@@ -34,19 +34,14 @@ def train_flow(
     path: str | Path | None = None,
     *,
     size: dict | None = None,
-    epochs: int,
-    batch_size: int = 1024,
-    learning_rate: float = 3e-3,
-    weight_decay: float = 1e-4,
-    ema_decay: float | None = 0.999,
     seed: int = 0,
-    device: str = "auto",
-    run_dir: str | Path | None = None,
+    **training,
 ) -> tuple[NeutrinoModel, dict]:
     """Return a flow trained on ``train`` and its record; keep the weights of the lowest ``validation`` loss.
 
     ``size`` holds options of :func:`~rewind.neutrino.flow.neutrino_flow`; the jet scale is fitted to ``train``. With
-    ``path`` the checkpoint is written there. Raises InputError as :func:`rewind.nn.training.fit` does.
+    ``path`` the checkpoint is written there; ``training`` holds options of :func:`rewind.nn.training.fit_and_save`.
+    Raises InputError as that does.
     """
     scale = jets.fit(train)
     configuration = {
@@ -65,13 +60,8 @@ def train_flow(
         path,
         configuration=configuration,
         n_events=len(train),
-        epochs=epochs,
-        batch_size=batch_size,
-        optimization=Optimization(learning_rate=learning_rate, weight_decay=weight_decay),
-        ema_decay=ema_decay,
         seed=seed,
-        device=device,
-        run_dir=run_dir,
+        **({"batch_size": 1024, "learning_rate": 3e-3, "ema_decay": 0.999} | training),
     )
     return model, record
 
@@ -87,13 +77,8 @@ def train_pairing(
     path: str | Path | None = None,
     *,
     size: dict | None = None,
-    epochs: int,
-    batch_size: int = 512,
-    learning_rate: float = 3e-3,
-    weight_decay: float = 1e-4,
     seed: int = 0,
-    device: str = "auto",
-    run_dir: str | Path | None = None,
+    **training,
 ) -> tuple[PairingNetwork, dict]:
     """Return a pairing network trained on the matched events of ``train``, and its record; see :func:`train_flow`."""
     configuration = {"n_legs": train.n_legs, **(size or {})}
@@ -106,12 +91,8 @@ def train_pairing(
         path,
         configuration=configuration,
         n_events=int(train.matched.sum()),
-        epochs=epochs,
-        batch_size=batch_size,
-        optimization=Optimization(learning_rate=learning_rate, weight_decay=weight_decay),
         seed=seed,
-        device=device,
-        run_dir=run_dir,
+        **({"batch_size": 512, "learning_rate": 3e-3} | training),
     )
     return model, record
 

@@ -273,13 +273,16 @@ def fit_and_save(
     *,
     configuration: dict,
     n_events: int,
+    learning_rate: float = 3e-3,
+    weight_decay: float = 1e-4,
     **options,
 ) -> dict:
     """Train as :func:`fit` does with ``options``, write the checkpoint to ``path`` unless None, return the record.
 
     The record also holds the number of training events; ``configuration`` is what builds the model again.
     """
-    record = fit(model, train, validation, **options) | {"n_training_events": n_events}
+    optimization = Optimization(learning_rate=learning_rate, weight_decay=weight_decay)
+    record = fit(model, train, validation, optimization=optimization, **options) | {"n_training_events": n_events}
     if path is not None:
         save(path, model, configuration=configuration, data=fingerprint(*train), training=record)
     return record
