@@ -99,8 +99,8 @@ def by_vegas(
     evaluations: int,
     generator: torch.Generator,
     *,
-    iterations: int = 5,
-    bins: int = 24,
+    iterations: int = 3,
+    bins: int = 12,
     adapting: float = 0.5,
 ) -> EventIntegrals:
     """Return events' integrals by a VEGAS grid for each hypothesis, ``evaluations`` an event in all.

@@ -95,7 +95,7 @@ class Fit(NamedTuple):
         return (self.high - self.low) / 2
 
     def pulls(self, truth: float) -> np.ndarray:
-        """Return (value − truth)/error with the error on the side of ``truth``; zero where the interval is open there."""
+        """Return (value − truth)/error, with the error on the side of ``truth``; zero where that is infinite."""
         side = np.where(self.value > truth, self.value - self.low, self.high - self.value)
         return (self.value - truth) / side
 
