@@ -31,7 +31,7 @@ def main():
     event = model.response.simulate(outgoing, DILEPTON, generator)[1][: options.events]
     found = rows(event, DILEPTON)
     flow = proposal.EventFlow(unknowns, model)
-    long = integrals.summarize(integrals.draw(unknowns, flow, found, 4_000, generator).weights).value[:, 0]
+    long = integrals.summarize(integrals.draw(unknowns, flow, found, 8_000, generator).weights).value[:, 0]
     print("iterations  bins  adapting  quoted error  true deviation")
     for iterations, bins, adapting in product((3, 5, 10), (8, 12, 24), (0.3, 0.5, 0.7)):
         schedule = {"iterations": iterations, "bins": bins, "adapting": adapting}

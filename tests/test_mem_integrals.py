@@ -158,14 +158,15 @@ class Even:
     """Draw unit numbers evenly: a proposal without knowledge."""
 
     def sample(self, rows, n, generator):
+        which = torch.randint(rows.shape[1], (len(rows), n), generator=generator)
         points = torch.rand(len(rows), n, 8, generator=generator, dtype=torch.float64)
-        return points, torch.zeros(len(rows), n, dtype=torch.float64)
+        return which, points, torch.full((len(rows), n), -math.log(rows.shape[1]), dtype=torch.float64)
 
 
 def test_even_draws_and_vegas_agree(simulated):
     unknowns, _, _, rows, _, _ = simulated["ttbar_dilepton"]
     rows = rows[:12]
-    even = integrals.summarize(integrals.draw(unknowns, Even(), rows, 8_000, generator(3)).weights)
+    even = integrals.summarize(integrals.draw(unknowns, Even(), rows, 16_000, generator(3)).weights)
     vegas = integrals.by_vegas(unknowns, rows, 8_000, generator(4))
     pull = (even.value[:, 0] - vegas.value[:, 0]) / (even.error**2 + vegas.error**2).sqrt()
     assert pull.abs().max() < 4
@@ -173,26 +174,48 @@ def test_even_draws_and_vegas_agree(simulated):
 
 
 def test_integrals_of_known_weights():
-    weights = torch.zeros(3, 2, 4, 2, dtype=torch.float64)
-    weights[0, 0, :, 0], weights[0, 1, :, 0] = 1.0, torch.tensor([2.0, 0.0, 2.0, 0.0]).double()
-    weights[1, 0, 0, 0] = 5.0
+    weights = torch.zeros(3, 4, 2, dtype=torch.float64)
+    weights[0, :, 0] = torch.tensor([2.0, 0.0, 2.0, 1.0]).double()
+    weights[1, 0, 0] = 5.0
     found = integrals.summarize(weights)
-    torch.testing.assert_close(found.value[:, 0], torch.tensor([2.0, 1.25, 0.0]).double())
-    torch.testing.assert_close(found.effective, torch.tensor([64 / 12 / 8, 1 / 8, 0.0]).double())
-    torch.testing.assert_close(found.largest, torch.tensor([0.25, 1.0, 0.0]).double())
-    torch.testing.assert_close(found.error[0], torch.tensor(1 / 3).double().sqrt())
+    torch.testing.assert_close(found.value[:, 0], torch.tensor([1.25, 1.25, 0.0]).double())
+    torch.testing.assert_close(found.effective, torch.tensor([25 / 9 / 4, 1 / 4, 0.0]).double())
+    torch.testing.assert_close(found.largest, torch.tensor([0.4, 1.0, 0.0]).double())
+    torch.testing.assert_close(found.error[0], torch.tensor(2.75 / 3 / 4).double().sqrt())
     assert not found.trusted.any()
 
 
+class Steps:
+    """An integrand whose hypotheses are boxes: the row's number where the first coordinate is below a half."""
+
+    dims = 2
+
+    def polynomial(self, u, row):
+        return (row[:, :1] * (u[:, :1] < 0.5)).double()
+
+
+def test_vegas_gives_points_to_the_hypotheses_that_scatter():
+    rows = torch.tensor([[[0.0], [1.0], [9.0]]]).double()
+    found = [integrals.by_vegas(Steps(), rows, 900, generator(i), bins=3) for i in range(200)]
+    value, error = (torch.stack([getattr(x, name) for x in found]).flatten() for name in ("value", "error"))
+    assert abs(float(value.mean()) - 5) < 4 * float(value.std()) / 200**0.5
+    assert 0.8 < float(value.std() / error.square().mean().sqrt()) < 1.25
+    counts = integrals._counts(torch.tensor([0.0, 1.0, 9.0]).double(), 1_006)
+    assert sum(counts) == 1_006
+    np.testing.assert_allclose(counts, [35, 125, 845], atol=1)
+    np.testing.assert_allclose(integrals._counts(torch.zeros(2).double(), 101), 50.5, atol=0.5)
+
+
 def test_posterior_follows_the_weights():
-    points = torch.rand(1, 2, 3, 5, dtype=torch.float64)
-    weights = torch.tensor([1.0, 0.0, 2.0, 0.0, 5.0, 0.0]).double().reshape(1, 2, 3, 1)
-    which, chosen = integrals.posterior(integrals.Weighted(points, weights), 8_000, generator())
-    share = [float((chosen[0] == points[0, h, i]).all(1).double().mean()) for h, i in ((0, 0), (0, 2), (1, 1))]
+    points = torch.rand(1, 6, 5, dtype=torch.float64)
+    which = torch.tensor([[0, 0, 0, 1, 1, 1]])
+    weights = torch.tensor([1.0, 0.0, 2.0, 0.0, 5.0, 0.0]).double().reshape(1, 6, 1)
+    found, chosen = integrals.posterior(integrals.Weighted(which, points, weights), 8_000, generator())
+    share = [float((chosen[0] == points[0, i]).all(1).double().mean()) for i in (0, 2, 4)]
     np.testing.assert_allclose(share, [1 / 8, 2 / 8, 5 / 8], atol=0.02)
-    assert abs(float(which.double().mean()) - 5 / 8) < 0.02
+    assert abs(float(found.double().mean()) - 5 / 8) < 0.02
     with pytest.raises(InputError, match="event 0: all weights are zero"):
-        integrals.posterior(integrals.Weighted(points, 0 * weights), 8, generator())
+        integrals.posterior(integrals.Weighted(which, points, 0 * weights), 8, generator())
 
 
 def test_features_do_not_change_when_an_event_is_turned(simulated):
@@ -215,14 +238,14 @@ def test_a_trained_proposal_is_a_density_and_comes_back_from_disk(simulated, tmp
     model, _ = proposal.train_proposal(learnt, learnt, RESPONSE, path, size=size, epochs=2, batch_size=64)
     again = proposal.load_proposal(path)
     assert again.response.to_dict() == RESPONSE.to_dict()
-    features = learnt.features[:3, 0]
-    points, log_density = again.sample(features, 500, generator(5))
-    assert points.shape == (3, 500, 8)
-    torch.testing.assert_close(
-        log_density.flatten(), model.log_prob(points.flatten(0, 1), features.repeat_interleave(500, 0)).double()
-    )
-    assert abs(float((-log_density).exp().mean()) - 1) < 0.3  # E_q[1/q] is the cube's volume
-    assert (log_density > math.log(0.019)).all()
+    features = learnt.features[:3]
+    which, points, log_density = again.sample(features, 1_000, generator(5))
+    assert points.shape == (3, 1_000, 8)
+    many = features.repeat_interleave(1_000, 0)
+    found = model.log_prob(which.flatten(), points.flatten(0, 1), many)
+    torch.testing.assert_close(log_density.flatten(), found)
+    assert abs(float((-log_density).exp().mean()) - 2) < 0.5  # E_q[1/q] is the volume of two cubes
+    assert (log_density > 2 * math.log(0.0099)).all()
     which, points = again.posterior(learnt.features[:3], 400, generator(7))
     share = torch.stack([(which == h).double().mean(1) for h in range(2)], 1)
     assert (share - again.log_probability(learnt.features[:3]).exp()).abs().max() < 0.1

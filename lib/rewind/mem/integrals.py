@@ -17,9 +17,10 @@ from rewind.errors import InputError
 from rewind.events.tensors import Columns
 from rewind.integrate import VegasGrid, ZeroIntegrandError
 
-__all__ = ["EventIntegrals", "Integrand", "Weighted", "by_vegas", "draw", "posterior", "summarize"]
+__all__ = ["EventIntegrals", "Integrand", "Proposal", "Weighted", "by_vegas", "draw", "posterior", "summarize", "under"]
 
 _POINTS_AT_ONCE = 50_000
+_LEAST_POINTS = 2
 _FEWEST, _MAX_SHARE = 10.0, 0.2  # effective draws, and the share of the sum that one weight may carry
 
 
@@ -32,9 +33,19 @@ class Integrand(Protocol):
         """Return coefficients ``(B, K)`` at unit numbers ``(B, dims)`` for rows ``(B, R)``."""
 
 
-class Weighted(NamedTuple):
-    """Hold draws of events: unit numbers ``(B, H, n, dims)``, weights ``(B, H, n, K)``, the integrand over density."""
+class Proposal(Protocol):
+    """What draws unknowns of events: see `draw`."""
 
+    def sample(self, rows: Tensor, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """Return ``n`` hypotheses an event of ``rows`` ``(B, H, R)``, unit numbers, and ln of both's density."""
+
+
+class Weighted(NamedTuple):
+    """Hold draws of events: hypotheses ``which`` ``(B, n)``, unit numbers ``points`` ``(B, n, dims)``, and ``weights``
+    ``(B, n, K)``, the integrand over the density of both.
+    """
+
+    which: Tensor
     points: Tensor
     weights: Tensor
 
@@ -60,35 +71,41 @@ class EventIntegrals(Columns):
 
 
 @torch.no_grad()
-def draw(integrand: Integrand, proposal, rows: Tensor, n: int, generator: torch.Generator) -> Weighted:
-    """Return ``n`` weighted draws for each hypothesis of events ``(B, H, R)``.
+def draw(integrand: Integrand, proposal: Proposal, rows: Tensor, n: int, generator: torch.Generator) -> Weighted:
+    """Return ``n`` weighted draws for each of events ``(B, H, R)``, hypotheses included.
 
-    ``proposal`` has ``sample(rows, n, generator)``, which returns unit numbers ``(B, n, dims)`` and the logarithm of
-    their density ``(B, n)``. Raises InputError for fewer than two draws.
+    ``proposal`` has ``sample(rows, n, generator)``, which returns hypotheses ``(B, n)``, unit numbers ``(B, n, dims)``
+    and the logarithm of both's density ``(B, n)``. Raises InputError for fewer than two draws.
     """
     if n < 2:
         raise InputError(f"n = {n}: at least two draws are needed")
-    flat, parts = rows.flatten(0, 1), []
-    for chunk in flat.split(max(1, _POINTS_AT_ONCE // n)):
-        points, log_density = proposal.sample(chunk, n, generator)
-        values = integrand.polynomial(points.flatten(0, 1), chunk.repeat_interleave(n, 0))
-        weights = values.unflatten(0, (-1, n)) * (-log_density.double())[..., None].exp()
-        parts.append((points, weights))
-    return Weighted(*(torch.cat(values).unflatten(0, rows.shape[:2]) for values in zip(*parts, strict=True)))
+    parts = []
+    for chunk in rows.split(max(1, _POINTS_AT_ONCE // n)):
+        which, points, log_density = proposal.sample(chunk, n, generator)
+        values = integrand.polynomial(points.flatten(0, 1), under(chunk, which)).unflatten(0, which.shape)
+        parts.append((which, points, values * (-log_density.double())[..., None].exp()))
+    return Weighted(*(torch.cat(values) for values in zip(*parts, strict=True)))
 
 
-def summarize(weights: Tensor) -> EventIntegrals:
-    """Return the integrals that weights ``(B, H, n, K)`` estimate."""
-    n, first = weights.shape[2], weights[..., 0]
-    total, squares = first.sum((1, 2)), first.square().sum((1, 2))
+def under(rows: Tensor, which: Tensor) -> Tensor:
+    """Return events' ``rows`` ``(B, H, R)`` under hypotheses ``which`` ``(B, n)``, as ``(B n, R)``."""
+    return rows[torch.arange(len(rows))[:, None], which].flatten(0, 1)
+
+
+def summarize(weights: Tensor, error: Tensor | None = None) -> EventIntegrals:
+    """Return the integrals whose means are those of weights ``(B, n, K)``.
+
+    ``error`` ``(B,)`` is their standard error, by default that of independent draws.
+    """
+    n, first = weights.shape[1], weights[..., 0]
+    total, squares = first.sum(1), first.square().sum(1)
     scale = torch.where(total > 0, total, 1.0)
-    draws = torch.full_like(total, first[0].numel())
     return EventIntegrals(
-        value=weights.mean(2).sum(1),
-        error=(first.var(2) / n).sum(1).sqrt(),
-        effective=torch.where(squares > 0, scale**2 / torch.where(squares > 0, squares, 1.0), 0.0) / draws,
-        largest=first.flatten(1).amax(1) / scale,
-        draws=draws,
+        value=weights.mean(1),
+        error=(first.var(1) / n).sqrt() if error is None else error,
+        effective=torch.where(squares > 0, scale**2 / torch.where(squares > 0, squares, 1.0), 0.0) / n,
+        largest=first.amax(1) / scale,
+        draws=torch.full_like(total, n),
     )
 
 
@@ -105,35 +122,58 @@ def by_vegas(
 ) -> EventIntegrals:
     """Return events' integrals by a VEGAS grid for each hypothesis, ``evaluations`` an event in all.
 
-    The share ``adapting`` of them moves the grids, in so many ``iterations``. A hypothesis that is zero at all
-    points of an iteration is integrated with an even grid. Raises InputError for less than a point an iteration.
+    The share ``adapting`` of them moves the grids, in so many ``iterations``, and the rest goes to hypotheses in
+    proportion to their standard deviations, as the last iterations tell them (Neyman's allocation), but a tenth of it
+    evenly. A hypothesis that is zero at all points of an iteration is integrated with an even grid. Raises InputError
+    for less than a point an iteration.
     """
-    each = evaluations // rows.shape[1]
-    start, rest = int(adapting * each) // iterations, each - int(adapting * each)
-    if start < 1 or rest < 2:
+    each = int(adapting * evaluations) // (rows.shape[1] * iterations)
+    rest = evaluations - each * iterations * rows.shape[1]
+    if each < 1 or rest < _LEAST_POINTS * rows.shape[1]:
         raise InputError(
             f"evaluations = {evaluations}: too few for {rows.shape[1]} hypotheses, {iterations} iterations"
         )
-    parts = []
-    for event in rows:
-        found = [_one(integrand, row, start, rest, iterations, bins, generator) for row in event]
-        parts.append(summarize(torch.stack(found)[None]))
-    return EventIntegrals(*(torch.cat([getattr(part, name) for part in parts]) for name in vars(parts[0])))
+    found = [_stratified(integrand, event, each, rest, iterations, bins, generator) for event in rows]
+    return EventIntegrals(*(torch.cat([getattr(one, name) for one in found]) for name in vars(found[0])))
 
 
-def _one(integrand, row, start, rest, iterations, bins, generator) -> Tensor:
-    """Return weights ``(rest, K)`` of one hypothesis."""
+def _stratified(integrand, event, each, rest, iterations, bins, generator) -> EventIntegrals:
+    """Return one event's integral, a sum of its hypotheses' ``(H, R)``."""
+    grids, spread = zip(*(_adapted(integrand, row, each, iterations, bins, generator) for row in event), strict=True)
+    counts = _counts(torch.tensor(spread, dtype=torch.float64), rest)
+    weights, variance = [], 0.0
+    for row, grid, n in zip(event, grids, counts, strict=True):
+        points, log_density = grid.sample(n, generator)
+        found = integrand.polynomial(points, row.expand(n, -1)) * (-log_density)[:, None].exp()
+        weights.append(found * (rest / n))
+        variance = variance + found[:, 0].var() / n
+    return summarize(torch.cat(weights)[None], variance.sqrt()[None])
+
+
+def _counts(spread: Tensor, n: int) -> list[int]:
+    """Return how many of ``n`` points each stratum gets, by its standard deviation ``(H,)``."""
+    even = torch.full_like(spread, 1 / len(spread))
+    share = spread / spread.sum() if spread.any() else even
+    spare = n - _LEAST_POINTS * len(spread)
+    steps = ((0.9 * share + 0.1 * even).cumsum(0) * spare).round().long()
+    steps[-1] = spare
+    return [_LEAST_POINTS + k for k in steps.diff(prepend=steps.new_zeros(1)).tolist()]
+
+
+def _adapted(integrand, row, each, iterations, bins, generator) -> tuple[VegasGrid, float]:
+    """Return one hypothesis' grid, and its weights' standard deviation in the last iteration."""
+    seen = []
 
     def first(u: Tensor) -> Tensor:
-        return integrand.polynomial(u, row.expand(len(u), -1))[:, 0]
+        seen.append(integrand.polynomial(u, row.expand(len(u), -1))[:, 0])
+        return seen[-1]
 
     grid = VegasGrid(integrand.dims, bins)
     try:
-        grid.adapt(first, generator, points=start, iterations=iterations)
+        grid.adapt(first, generator, points=each, iterations=iterations)
     except ZeroIntegrandError:
-        grid = VegasGrid(integrand.dims, bins)
-    points, log_density = grid.sample(rest, generator)
-    return integrand.polynomial(points, row.expand(rest, -1)) * (-log_density)[:, None].exp()
+        return VegasGrid(integrand.dims, bins), 0.0
+    return grid, float(seen[-1].std())
 
 
 def posterior(found: Weighted, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -142,11 +182,11 @@ def posterior(found: Weighted, n: int, generator: torch.Generator) -> tuple[Tens
     By resampling in proportion to weights, so that draws repeat where effective draws are few. Raises InputError for
     an event whose weights are all zero.
     """
-    weights = found.weights[..., 0].flatten(1)
+    weights = found.weights[..., 0]
     empty = ~(weights > 0).any(1)
     if empty.any():
         raise InputError(f"event {int(empty.nonzero()[0])}: all weights are zero; draw more or drop the event")
     chosen = torch.multinomial(weights / weights.amax(1, keepdim=True), n, replacement=True, generator=generator)
-    points = found.points.flatten(1, 2)
-    each = found.points.shape[2]
-    return chosen // each, points.gather(1, chosen[..., None].expand(-1, -1, points.shape[2]))
+    return found.which.gather(1, chosen), found.points.gather(
+        1, chosen[..., None].expand(-1, -1, found.points.shape[2])
+    )

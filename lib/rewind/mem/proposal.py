@@ -13,6 +13,7 @@ from rewind.errors import InputError
 from rewind.integrate import SplineFlow
 from rewind.mem.features import read
 from rewind.mem.guide import Guide
+from rewind.mem.integrals import under
 from rewind.mem.response import Response, rows, truth
 from rewind.mem.unknowns import Unknowns
 from rewind.nn import checkpoints
@@ -55,8 +56,8 @@ class Proposal(Trainable):
 
     Events are features ``(B, H, n_features)`` under all hypotheses; ``response`` is what it learns from, as
     :meth:`rewind.mem.response.Response.to_dict` writes it; ``size`` holds options of
-    :class:`~rewind.integrate.flows.SplineFlow`. For integrals the share ``uniform`` of the draws is uniform, so that
-    weights are bounded where the flow is wrong.
+    :class:`~rewind.integrate.flows.SplineFlow`. For integrals the share ``uniform`` of the draws is even, which
+    bounds weights where the flow is wrong.
     """
 
     def __init__(self, dims: int, n_features: int, response: dict, *, uniform: float = 0.02, **size: int):
@@ -79,30 +80,39 @@ class Proposal(Trainable):
         inner = self.flow.log_prob(points.double(), self.scale(features[event, which]))
         return -(inner + self.log_probability(features)[event, which]).mean()
 
+    def log_prob(self, which: Tensor, points: Tensor, features: Tensor) -> Tensor:
+        """Return the logarithm of the density ``(B,)`` of what :meth:`sample` draws for events ``(B, H, F)``."""
+        event = torch.arange(len(which))
+        inner = self.flow.log_prob(points, self.scale(features[event, which].float()))
+        return self._mixed(self.log_probability(features)[event, which], features.shape[1]) + self._mixed(inner, 1)
+
+    def _mixed(self, log_density: Tensor, n: int) -> Tensor:
+        """Return ln of a density with its even share, 1/``n``."""
+        return ((1 - self.uniform) * log_density.double().exp() + self.uniform / n).log()
+
     @torch.no_grad()
     def posterior(self, features: Tensor, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Return ``n`` draws an event: hypotheses ``(B, n)`` and guided numbers ``(B, n, dims)``, nothing added."""
         which = torch.multinomial(self.log_probability(features).exp(), n, replacement=True, generator=generator)
-        event = torch.arange(len(which))[:, None]
-        given = self.scale(features.float())[event, which].flatten(0, 1)
+        given = self.scale(under(features, which).float())
         return which, self.flow.sample(len(given), generator, given)[0].unflatten(0, which.shape)
 
-    def log_prob(self, points: Tensor, features: Tensor) -> Tensor:
-        """Return the logarithm of the density ``(B,)`` of what :meth:`sample` draws."""
-        inner = self.flow.log_prob(points, self.scale(features.float()))
-        return ((1 - self.uniform) * inner.exp() + self.uniform).log()
-
     @torch.no_grad()
-    def sample(self, features: Tensor, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Return guided numbers ``(B, n, dims)`` and the logarithm of their density ``(B, n)``, for one hypothesis."""
-        many = self.scale(features.float()).repeat_interleave(n, 0)
-        points, log_density = self.flow.sample(len(many), generator, many)
-        even = torch.rand(len(many), self.dims + 1, generator=generator, dtype=torch.float64)
+    def sample(self, features: Tensor, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """Return ``n`` draws an event ``(B, H, F)`` for its integral, and the logarithm of their density ``(B, n)``.
+
+        As :meth:`posterior`, but that the share ``uniform`` of hypotheses and that of guided numbers are even.
+        """
+        log_chance = self._mixed(self.log_probability(features), features.shape[1])
+        which = torch.multinomial(log_chance.exp(), n, replacement=True, generator=generator)
+        given = self.scale(under(features, which).float())
+        points, log_density = self.flow.sample(len(given), generator, given)
+        even = torch.rand(len(given), self.dims + 1, generator=generator, dtype=torch.float64)
         (chosen,) = (even[:, -1] < self.uniform).nonzero(as_tuple=True)
         points[chosen] = even[chosen, :-1]
-        log_density[chosen] = self.flow.log_prob(points[chosen], many[chosen])
-        log_density = ((1 - self.uniform) * log_density.double().exp() + self.uniform).log()
-        return points.unflatten(0, (-1, n)), log_density.unflatten(0, (-1, n))
+        log_density[chosen] = self.flow.log_prob(points[chosen], given[chosen])
+        log_density = self._mixed(log_density, 1).unflatten(0, which.shape)
+        return which, points.unflatten(0, which.shape), log_chance.gather(1, which) + log_density
 
 
 class EventFlow:
@@ -117,11 +127,11 @@ class EventFlow:
         return read(found.flatten(0, -2), topology, response).unflatten(0, found.shape[:-1])
 
     @torch.no_grad()
-    def sample(self, row: Tensor, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Return unit numbers ``(B, n, dims)`` of rows ``(B, R)`` and the logarithm of their density ``(B, n)``."""
-        points, log_density = self.proposal.sample(self.read(row), n, generator)
-        units, log_slope = self.guide.to_units(points.flatten(0, 1), row.repeat_interleave(n, 0))
-        return units.unflatten(0, (-1, n)), log_density - log_slope.unflatten(0, (-1, n))
+    def sample(self, rows: Tensor, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """Return hypotheses ``(B, n)`` of events ``(B, H, R)``, unit numbers ``(B, n, dims)``, ln of their density."""
+        which, points, log_density = self.proposal.sample(self.read(rows), n, generator)
+        units, log_slope = self.guide.to_units(points.flatten(0, 1), under(rows, which))
+        return which, units.unflatten(0, which.shape), log_density - log_slope.unflatten(0, which.shape)
 
     @torch.no_grad()
     def posterior(self, found: Tensor, n: int, generator: torch.Generator) -> Tensor:
@@ -148,7 +158,7 @@ class EventFlow:
 
     def _partons(self, found: Tensor, n: int, generator: torch.Generator) -> Tensor:
         which, points = self.proposal.posterior(self.read(found), n, generator)
-        row = found[torch.arange(len(found))[:, None], which].flatten(0, 1)
+        row = under(found, which)
         units, _ = self.guide.to_units(points.flatten(0, 1), row)
         return self.unknowns.points(units, row).partons.unflatten(0, which.shape)
 
