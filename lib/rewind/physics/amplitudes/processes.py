@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from itertools import product
+from itertools import combinations_with_replacement, product
 from typing import NamedTuple
 
 import torch
@@ -17,7 +17,17 @@ from rewind.physics.amplitudes.parameters import DEFAULT, Parameters
 from rewind.physics.amplitudes.spinors import Spinor, dot
 from rewind.physics.constraints import refuse
 
-__all__ = ["PROCESSES", "Process", "c_tg_polynomial", "colour_flows", "cp_polynomial", "on_shell", "squared"]
+__all__ = [
+    "PROCESSES",
+    "Process",
+    "c_tg_polynomial",
+    "colour_flows",
+    "coupling_monomials",
+    "coupling_polynomial",
+    "cp_polynomial",
+    "on_shell",
+    "squared",
+]
 
 CHUNK = {"cpu": 4096, "cuda": 2**18}  # events at a time: their spinors fit a core's cache, or the device's memory
 BALANCE = 1e-5  # of the total energy
@@ -112,6 +122,28 @@ def cp_polynomial(process: str, momenta: Tensor, *, parameters: Parameters = DEF
     return _in_chunks(_cp_polynomial, process, momenta, 0.0, 0.0, parameters, check)
 
 
+def coupling_polynomial(
+    process: str, momenta: Tensor, *, parameters: Parameters = DEFAULT, check: bool = True
+) -> Tensor:
+    """Return the coefficients ``(B, 15)`` of ``|M|²`` in κ cos α, κ sin α and c_tG, in order of `coupling_monomials`.
+
+    κ scales the Yukawa coupling. Arguments and errors as for `squared`, for processes with a Higgs boson.
+    """
+    return _in_chunks(_coupling_polynomial, process, momenta, 0.0, 0.0, parameters, check)
+
+
+def coupling_monomials(kappa, alpha, c_tg) -> Tensor:
+    """Return ``(T, 15)``, what `coupling_polynomial` multiplies, of couplings that broadcast to ``(T,)``.
+
+    The amplitude is linear in x = κ cos α, y = κ sin α, c = c_tG, xc and yc, O_tG inserted once at most, with or
+    without a Higgs boson of its own; squared, it has their 15 products, in order of (i, j) with i ≤ j.
+    """
+    couplings = (torch.as_tensor(x, dtype=torch.float64) for x in (kappa, alpha, c_tg))
+    kappa, alpha, c = torch.broadcast_tensors(*couplings)
+    x, y = kappa * alpha.cos(), kappa * alpha.sin()
+    return torch.stack([a * b for a, b in combinations_with_replacement((x, y, c, x * c, y * c), 2)], -1)
+
+
 def colour_flows(
     process: str,
     momenta: Tensor,
@@ -169,10 +201,21 @@ def _cp_polynomial(process, momenta, _, c_tg, parameters):
     return _form(process, weight, scalar, pseudoscalar)
 
 
-def _form(process, weight, first, second):
-    """Return ``|xA + yB|²`` ``(B, 3)`` as coefficients of x², xy and y²."""
-    pairs = ((first, first, 1), (first, second, 2), (second, second, 1))
-    return torch.stack([n * _summed(process, weight, one, two) for one, two, n in pairs], 1)
+def _coupling_polynomial(process, momenta, _alpha, _c_tg, parameters):
+    (weight, *even), (_, *odd), (_, *minus) = (
+        _separated(process, momenta, alpha, parameters, dipole=True) for alpha in (0.0, math.pi / 2, math.pi)
+    )
+    scalar, with_scalar = zip(*even, strict=True)
+    pseudoscalar, with_pseudoscalar = zip(*odd, strict=True)
+    contact = [(plus[1] + other[1]) / 2 for plus, other in zip(even, minus, strict=True)]
+    parts = [[x - y for x, y in zip(part, contact, strict=True)] for part in (with_scalar, with_pseudoscalar)]
+    return _form(process, weight, scalar, pseudoscalar, contact, *parts)
+
+
+def _form(process, weight, *amplitudes):
+    """Return ``|Σ x_i A_i|²`` as coefficients of the products x_i x_j, in order of (i, j) with i ≤ j."""
+    pairs = combinations_with_replacement(amplitudes, 2)
+    return torch.stack([(1 if one is two else 2) * _summed(process, weight, one, two) for one, two in pairs], 1)
 
 
 def _summed(process, weight, first, second):
