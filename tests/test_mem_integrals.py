@@ -15,9 +15,9 @@ from rewind.mem import integrals, likelihood, proposal, response
 from rewind.mem.features import read
 from rewind.mem.guide import Guide, Guided
 from rewind.mem.legs import along, leptonic_leg, partner, turn_of
-from rewind.mem.response import DILEPTON, TTH, Response
+from rewind.mem.response import DILEPTON, TTH, TTH_LOST, Response
 from rewind.mem.transfer import DoubleGaussian
-from rewind.mem.unknowns import DileptonUnknowns, TTHUnknowns
+from rewind.mem.unknowns import DileptonUnknowns, TTHLostUnknowns, TTHUnknowns
 from rewind.physics import amplitudes
 from rewind.physics.recoil import recoiling, without_recoil
 
@@ -29,6 +29,7 @@ RESPONSE = Response(FUNCTION, FUNCTION, 16.0, (0.64, 30.0, 114.0))
 CASES = {
     "ttbar_dilepton": (DILEPTON, DileptonUnknowns, amplitudes.c_tg_polynomial),
     "tth_semileptonic": (TTH, TTHUnknowns, amplitudes.cp_polynomial),
+    "tth_lost": (TTH_LOST, TTHLostUnknowns, amplitudes.cp_polynomial),
 }
 LOOSE = {"jet_pt": 15.0, "delta_r": 0.1, "lepton_pt": 10.0}
 
@@ -42,7 +43,7 @@ def simulated():
     """Give for each process partons, measurements and rows under the true hypothesis."""
     out = {}
     for name, (topology, unknowns, _) in CASES.items():
-        process = hadronic_process(name)
+        process = hadronic_process(name.replace("lost", "semileptonic"))
         grid = adapted_grid(process, process.dims, 20_000, generator(), iterations=5)
         points = unweight(process, grid, 1_000, generator(1), pilot=5_000).points
         outgoing = process.collisions(points).momenta[:, 2:]
@@ -114,7 +115,7 @@ def test_unknowns_and_partons_are_inverses(simulated, name):
     assert (point.jacobian > 0).all()
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", ["ttbar_dilepton", "tth_semileptonic"])
 def test_density_is_that_of_the_hadronic_process(simulated, name):
     """dσ/dr of the generator and dσ by Π d³p/(2E) differ by the phase space's weight and the recoil's density."""
     unknowns, outgoing = simulated[name][0], simulated[name][-1]
@@ -128,6 +129,32 @@ def test_density_is_that_of_the_hadronic_process(simulated, name):
     expected = found.cross_section.sum(1) / jacobian * 2 / process.sqrt_s**2 * recoil
     assert (x < 1).all()
     torch.testing.assert_close(unknowns.density(outgoing)[:, 0], expected, rtol=1e-6, atol=0)
+
+
+def test_a_lost_quark_may_be_of_either_type(simulated):
+    unknowns, outgoing = simulated["tth_lost"][0], simulated["tth_lost"][-1]
+    both = TTHUnknowns(unknowns.process, RESPONSE)
+    down, up = TTH.lights
+    exchanged = outgoing.clone()
+    exchanged[:, [down, up]] = outgoing[:, [up, down]]
+    expected = both.density(outgoing) + both.density(exchanged)
+    torch.testing.assert_close(unknowns.density(outgoing), expected)
+    torch.testing.assert_close(unknowns.density(exchanged), expected)
+
+
+def test_jets_are_seen_or_lost_as_often_as_the_response_says(simulated):
+    """Without cuts on ΔR and all else, both, one or none of a W boson's quarks are seen: the probabilities agree."""
+    selection = TTH.selection.changed(delta_r=0.0, lepton_pt=0.0, lepton_eta=20.0)
+    outgoing = simulated["tth_semileptonic"][-1]
+    lost = RESPONSE.log_lost(outgoing[:, TTH.lights], selection).exp()
+    hidden = RESPONSE.log_lost(outgoing[:, TTH.bottoms], selection).exp()  # of one function for all quarks here
+    four = (1 - hidden).prod(1)
+    expected = {TTH: (1 - lost).prod(1) * four, TTH_LOST: (lost[:, 0] + lost[:, 1] - 2 * lost.prod(1)) * four}
+    for topology, chance in expected.items():
+        many = replace(topology, selection=selection)
+        kept = torch.stack([RESPONSE.measure(outgoing, many, generator(i))[2] for i in range(20)]).double().mean(0)
+        assert abs(float(kept.mean() - chance.mean())) < 4 * float(kept.std()) / len(kept) ** 0.5 / 20**0.5
+        assert 0.05 < float(chance.mean()) < 0.95
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -144,7 +171,7 @@ def test_jacobian_is_autograds(simulated, name):
     slopes = torch.func.vmap(torch.func.jacrev(momenta))(u, row)
     point = unknowns.points(u, row)
     volume = (slopes.mT @ slopes).det().sqrt()
-    measure = [point.partons[:, i, 0] * 2 for i in unknowns.topology.neutrinos]
+    measure = [point.partons[:, i, 0] * 2 for i in unknowns.topology.neutrinos + unknowns.topology.lost]
     for place in unknowns.topology.bottoms + unknowns.topology.lights:
         p = point.partons[:, place]
         measure.append(2 * p[:, 0] / p[:, 1:].square().sum(1))

@@ -38,7 +38,8 @@ class Pairs(NamedTuple):
 def pairs(unknowns: Unknowns, outgoing: Tensor, generator: torch.Generator, *, cuts: dict | None = None) -> Pairs:
     """Return training pairs from leading-order momenta ``(B, n, 4)``, those of events that are accepted.
 
-    ``cuts`` changes the selection: a posterior does not depend on it, so that looser cuts cost nothing but events.
+    ``cuts`` changes the selection: a posterior does not depend on it, so that looser cuts cost nothing but events. Cuts
+    on jets decide which of them are lost: they must stay where the topology lets some be.
     """
     topology, response = unknowns.topology, unknowns.response
     topology = replace(topology, selection=topology.selection.changed(**(cuts or {})))

@@ -8,7 +8,7 @@ simulation, so that the model is near to it; what matters is that the same model
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import permutations
 
 import torch
@@ -26,6 +26,7 @@ from rewind.physics.recoil import recoiling
 __all__ = [
     "DILEPTON",
     "TTH",
+    "TTH_LOST",
     "Measured",
     "Response",
     "Topology",
@@ -41,8 +42,9 @@ __all__ = [
 class Topology:
     """Say which outgoing particles of an amplitude are what, and which events are selected.
 
-    ``final`` is the amplitude's name without the initial state; the next four are places among its outgoing particles.
-    ``hypotheses`` say which jets may stem from the quarks: for each the b jets, then the others, in that order.
+    ``final`` is the amplitude's name without the initial state; the next four, and ``lost``, are places among its
+    outgoing particles. ``hypotheses`` say which jets may stem from the quarks: for each the b jets, then the others, in
+    that order. Light quarks that are ``lost`` leave no jet; they stand after those that do.
     """
 
     final: str
@@ -52,6 +54,7 @@ class Topology:
     lights: tuple[int, ...]
     hypotheses: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]
     selection: Selection
+    lost: tuple[int, ...] = ()
 
 
 _TOPS = tuple((order, ()) for order in permutations(range(2)))
@@ -63,6 +66,13 @@ TTH = Topology(
     "tth_semilep_bb", (0,), (1,), (2, 5, 6, 7), (3, 4), _TOPS_AND_HIGGS, PROCESSES["tth_semileptonic"].selection
 )
 """Both b quarks of the Higgs boson are alike; of the W boson's, the first is of the down type."""
+TTH_LOST = replace(
+    TTH,
+    lights=TTH.lights[:1],
+    lost=TTH.lights[1:],
+    hypotheses=tuple((bottoms, lights[:1]) for bottoms, lights in _TOPS_AND_HIGGS if lights[0] == 0),
+)
+"""As TTH, but one of the W boson's quarks left no jet; its type is not known then, and its place the second."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +130,7 @@ def truth(event: Measured, partons: Tensor, topology: Topology) -> tuple[Tensor,
     """
     jets = [(event.bottoms[:, b], event.lights[:, q]) for b, q in topology.hypotheses]
     orders = [list(range(partons.shape[1]))]
-    if len(topology.bottoms) > len(topology.neutrinos) + len(topology.lights) // 2:
+    if len(topology.bottoms) > 2:
         *_, one, two = topology.bottoms
         orders.append([{one: two, two: one}.get(i, i) for i in orders[0]])
     ordered = torch.stack([partons[:, order] for order in orders], 1)
@@ -142,6 +152,11 @@ def _separations(first: Tensor, second: Tensor) -> Tensor:
     return torch.hypot(kinematics.eta(first) - kinematics.eta(second), turn)
 
 
+def _seen(jets: Tensor, selection: Selection) -> Tensor:
+    """Return which jets ``(...)`` of momenta ``(..., 4)`` pass the cuts in p_T and η."""
+    return (kinematics.pt(jets) > selection.jet_pt) & (kinematics.eta(jets).abs() < selection.jet_eta)
+
+
 def accepted(event: Measured, selection: Selection) -> Tensor:
     """Return which events ``(B,)`` pass p_T, η and ΔR cuts: all jets from one another and from leptons."""
     jets = torch.cat([event.bottoms, event.lights], 1)
@@ -149,8 +164,7 @@ def accepted(event: Measured, selection: Selection) -> Tensor:
     fine = [
         kinematics.pt(event.leptons) > selection.lepton_pt,
         kinematics.eta(event.leptons).abs() < selection.lepton_eta,
-        kinematics.pt(jets) > selection.jet_pt,
-        kinematics.eta(jets).abs() < selection.jet_eta,
+        _seen(jets, selection),
         apart > selection.delta_r,
         _separations(jets, event.leptons) > selection.delta_r,
     ]
@@ -196,24 +210,50 @@ class Response:
         first = torch.rand(n, 1, generator=generator, dtype=torch.float64) < share
         return torch.where(first, narrow, wide) * torch.randn(n, 2, generator=generator, dtype=torch.float64)
 
-    def measure(self, outgoing: Tensor, topology: Topology, generator: torch.Generator) -> tuple[Measured, Tensor]:
-        """Return what is measured of leading-order momenta ``(B, n, 4)`` that recoil, and which events are accepted.
+    def log_lost(self, quarks: Tensor, selection: Selection) -> Tensor:
+        """Return ln P ``(...)`` that light ``quarks`` ``(..., 4)`` make no jet: too soft, or out of the detector.
 
-        Events with a quark outside the transfer functions' range are not accepted either.
+        Below the transfer function's range nothing is seen; above it no event is selected.
         """
-        jets, inside = [], torch.ones(len(outgoing), dtype=torch.bool)
-        for name, function in (("bottoms", self.bottom), ("lights", self.light)):
-            partons = outgoing[:, getattr(topology, name)]
-            energy = partons[..., 0]
-            inside = inside & function.covers(energy).all(1)
-            smeared = function.sample(energy.clip(*function.energy_range).flatten(), generator).reshape(energy.shape)
-            mass = M_B if name == "bottoms" else 0.0
-            found = along(smeared.clip(mass), unit_vector(partons), mass)
-            order = kinematics.pt(found).argsort(1, descending=True)
-            jets.append(found.gather(1, order[..., None].expand_as(found)))
-        noise = self.met_sigma * torch.randn(len(outgoing), 2, generator=generator, dtype=torch.float64)
-        event = Measured(outgoing[:, topology.leptons], *jets, outgoing[:, topology.neutrinos, 1:3].sum(1) + noise)
-        return event, inside & accepted(event, topology.selection)
+        low, high = self.light.energy_range
+        energy, eta = quarks[..., 0], kinematics.eta(quarks)
+        seen = self.light.survival(selection.jet_pt * eta.cosh(), energy.clip(low, high))
+        seen = torch.where((eta.abs() < selection.jet_eta) & (energy >= low), seen, 0.0)
+        return torch.where(energy <= high, 1 - seen, 0.0).log()
+
+    def measure(
+        self, partons: Tensor, topology: Topology, generator: torch.Generator
+    ) -> tuple[Tensor, Measured, Tensor]:
+        """Return ``partons`` ``(B, n, 4)`` of recoiling systems, what is measured of them, and which are accepted.
+
+        Where the topology lets quarks be lost, those that are come to stand behind the others. Events with a quark
+        outside the transfer functions' range are not accepted.
+        """
+        places = topology.lights + topology.lost
+        bottoms, is_bottom = self._jets(self.bottom, partons[:, topology.bottoms], M_B, generator)
+        lights, is_light = self._jets(self.light, partons[:, places], 0.0, generator)
+        inside = is_bottom.all(1)
+        if topology.lost:
+            seen = is_light & _seen(lights, topology.selection)
+            order = (~seen).long().argsort(dim=1, stable=True)
+            partons = partons.clone()
+            partons[:, places] = partons[:, places].gather(1, order[..., None].expand(-1, -1, 4))
+            lights = lights.gather(1, order[..., None].expand(-1, -1, 4))[:, : len(topology.lights)]
+            soft = (partons[:, places, 0] <= self.light.energy_range[1]).all(1)
+            inside = inside & soft & (seen.sum(1) == len(topology.lights))
+        else:
+            inside = inside & is_light.all(1)
+        noise = self.met_sigma * torch.randn(len(partons), 2, generator=generator, dtype=torch.float64)
+        met = partons[:, topology.neutrinos, 1:3].sum(1) + noise
+        event = Measured(partons[:, topology.leptons], _falling(bottoms), _falling(lights), met)
+        return partons, event, inside & accepted(event, topology.selection)
+
+    @staticmethod
+    def _jets(function: DoubleGaussian, quarks: Tensor, mass: float, generator: torch.Generator):
+        """Return a jet for each of ``quarks`` ``(B, n, 4)``, and which of these the function covers."""
+        energy = quarks[..., 0]
+        smeared = function.sample(energy.clip(*function.energy_range).flatten(), generator).reshape(energy.shape)
+        return along(smeared.clip(mass), unit_vector(quarks), mass), function.covers(energy)
 
     def simulate(
         self, outgoing: Tensor, topology: Topology, generator: torch.Generator
@@ -223,8 +263,14 @@ class Response:
         ``outgoing`` ``(B, n, 4)`` are leading-order momenta, without transverse momentum.
         """
         partons = recoiling(outgoing, self.sample_recoil(len(outgoing), generator))
-        event, kept = self.measure(partons, topology, generator)
+        partons, event, kept = self.measure(partons, topology, generator)
         return partons[kept], event[kept], kept
+
+
+def _falling(jets: Tensor) -> Tensor:
+    """Return jets ``(B, n, 4)`` in falling p_T."""
+    order = kinematics.pt(jets).argsort(1, descending=True)
+    return jets.gather(1, order[..., None].expand_as(jets))
 
 
 def log_recoil(squared: Tensor, share: float, narrow: float, wide: float) -> Tensor:

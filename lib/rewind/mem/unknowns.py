@@ -12,19 +12,19 @@ import math
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from rewind import kinematics
 from rewind.errors import InputError
 from rewind.mem.legs import along, leptonic_leg, partner, turn_of, unit_vector
-from rewind.mem.response import DILEPTON, TTH, Measured, Response, Topology, split
-from rewind.physics.amplitudes import c_tg_polynomial, cp_polynomial
+from rewind.mem.response import DILEPTON, TTH, TTH_LOST, Measured, Response, Topology, split
+from rewind.physics.amplitudes import c_tg_polynomial, coupling_polynomial, cp_polynomial
 from rewind.physics.constants import M_B
 from rewind.physics.hadronic import GEV2_PB, INITIAL, HadronicProcess, luminosities, with_incoming
 from rewind.physics.phase_space import BreitWigner
 from rewind.physics.recoil import without_recoil
 
-__all__ = ["DileptonUnknowns", "Point", "TTHUnknowns", "Unknowns"]
+__all__ = ["DileptonUnknowns", "Point", "TTHCouplings", "TTHLostUnknowns", "TTHUnknowns", "Unknowns"]
 
 SHIFT, SPREAD = 0.1, 0.2
 """Of ln E about a jet's, where unit numbers are even in a logistic distribution."""
@@ -120,7 +120,9 @@ class Unknowns:
             function.log_prob(measured, energy).sum(1)
             for measured, (function, energy) in zip(jets, self._energies(partons), strict=True)
         ]
-        return sum(transfer) + self.response.log_met(event.met, partons[:, self.topology.neutrinos, 1:3].sum(1))
+        lost = self.response.log_lost(partons[:, self.topology.lost], self.topology.selection).sum(1)
+        neutrinos = partons[:, self.topology.neutrinos, 1:3].sum(1)
+        return sum(transfer) + lost + self.response.log_met(event.met, neutrinos)
 
     def _mass(self, name: str, u: Tensor) -> tuple[Tensor, Tensor]:
         """Return a resonance's mass squared at unit numbers, and its derivative."""
@@ -202,15 +204,15 @@ class TTHUnknowns(_LeptonicTop, Unknowns):
     def _solve(self, u: Tensor, event: Measured) -> tuple[list[Tensor], Tensor]:
         lepton = event.leptons[:, 0]
         b_lep, b_had, b_one, b_two = event.bottoms.unbind(1)
-        q_one, q_two = event.lights.unbind(1)
         neutrino, bottom, jacobian = self._leptonic(u[:, :4], lepton, b_lep)
         (w, dw), (top, dtop), (h, dh) = (self._mass(n, u[:, i]) for n, i in (("w", 5), ("top", 6), ("higgs", 8)))
-        down, slope = _free(u[:, 4], q_one, 0.0)
-        up, up_slope = _bound(down, q_two, 0.0, w)
+        down, slope = _free(u[:, 4], event.lights[:, 0], 0.0)
+        direction, up_slope = self._direction(u, event)
+        up, bound_slope = _bound(down, direction, 0.0, w)
         antibottom, b_slope = _bound(down + up, b_had, M_B, top)
         first, first_slope = _free(u[:, 7], b_one, M_B)
         second, second_slope = _bound(first, b_two, M_B, h)
-        jacobian = jacobian * slope * up_slope * dw * b_slope * dtop * first_slope * second_slope * dh
+        jacobian = jacobian * slope * up_slope * bound_slope * dw * b_slope * dtop * first_slope * second_slope * dh
         return [lepton, neutrino, bottom, down, up, antibottom, first, second], jacobian
 
     def _coordinates(self, partons: Tensor, event: Measured) -> list[Tensor]:
@@ -224,5 +226,52 @@ class TTHUnknowns(_LeptonicTop, Unknowns):
             self._unit_of_mass("higgs", first + second),
         ]
 
+    def _direction(self, u: Tensor, event: Measured) -> tuple[Tensor, Tensor]:
+        """Return a momentum ``(B, 4)`` along the second light quark, and dΩ/du of its open coordinates."""
+        return event.lights[:, 1], torch.ones_like(u[:, 0])
+
     def _form(self, process: str, momenta: Tensor) -> Tensor:
         return cp_polynomial(process, momenta, parameters=self.process.parameters, check=False)
+
+
+class TTHLostUnknowns(TTHUnknowns):
+    """As TTHUnknowns, where one quark of the W boson left no jet: two more numbers, its direction from the other's.
+
+    They are (1 + cos θ)/2 and the azimuth in turns about the other quark's jet, from the plane with the beam. The
+    density is summed over which of both quarks was lost.
+    """
+
+    topology, dims = TTH_LOST, 11
+
+    def density(self, partons: Tensor) -> Tensor:
+        """Return dσ ``(B, K)``, as :meth:`Unknowns.density`, summed over both types of the lost quark."""
+        exchanged = partons.clone()
+        exchanged[:, TTH.lights] = partons[:, TTH.lights[::-1]]
+        return super().density(partons) + super().density(exchanged)
+
+    def _direction(self, u: Tensor, event: Measured) -> tuple[Tensor, Tensor]:
+        cosine, turn = 2 * u[:, 9] - 1, 2 * torch.pi * u[:, 10]
+        parts = torch.stack([torch.cos(turn), torch.sin(turn)], 1) * (1 - cosine**2).clip(0).sqrt()[:, None]
+        unit = (_axes(event.lights[:, 0]) @ torch.cat([parts, cosine[:, None]], 1)[..., None])[..., 0]
+        return along(torch.ones_like(turn), unit, 0.0), torch.full_like(turn, 4 * torch.pi)
+
+    def _coordinates(self, partons: Tensor, event: Measured) -> list[Tensor]:
+        lost = unit_vector(partons[:, self.topology.lost[0]])
+        first, second, cosine = (lost[:, None] @ _axes(event.lights[:, 0]))[:, 0].unbind(1)
+        turn = torch.atan2(second, first) / (2 * torch.pi)
+        return [*super()._coordinates(partons, event), (1 + cosine) / 2, turn.remainder(1.0)]
+
+
+def _axes(jet: Tensor) -> Tensor:
+    """Return unit vectors ``(B, 3, 3)`` as columns, the last along ``jet`` ``(B, 4)``, the first near to the beam."""
+    along_jet = unit_vector(jet)
+    beam = torch.tensor([0.0, 0.0, 1.0]).to(jet).expand_as(along_jet)
+    second = nn.functional.normalize(torch.linalg.cross(along_jet, beam), dim=1)
+    return torch.stack([torch.linalg.cross(second, along_jet), second, along_jet], 2)
+
+
+class TTHCouplings(TTHUnknowns):
+    """As TTHUnknowns, with the 15 coefficients of `rewind.physics.amplitudes.coupling_polynomial`."""
+
+    def _form(self, process: str, momenta: Tensor) -> Tensor:
+        return coupling_polynomial(process, momenta, parameters=self.process.parameters, check=False)
