@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import awkward as ak
 import numpy as np
@@ -17,11 +18,11 @@ from rewind.events.processes import Selection
 from rewind.events.tensors import Columns, momenta, transverse
 from rewind.mem import transfer
 from rewind.mem.legs import along, unit_vector
-from rewind.mem.response import Measured, Response, log_recoil
+from rewind.mem.response import TTH, Measured, Response, log_recoil
 from rewind.mem.transfer import DoubleGaussian
 from rewind.physics.constants import M_B
 
-__all__ = ["Matched", "dilepton_events", "fit", "fit_recoil", "matched"]
+__all__ = ["Matched", "OneLepton", "dilepton_events", "fit", "fit_recoil", "matched", "tth_events"]
 
 _BOTTOM, _NEUTRINOS, _RESONANCES = 5, (12, 14, 16), (6, -6, 25)
 _INCOMING = 2
@@ -42,11 +43,47 @@ def dilepton_events(records: ak.Array) -> Measured:
         raise InputError(
             f"event {event}: one lepton of each charge and two b-tagged jets are needed; select events first"
         )
-    leptons, jets = (torch.from_numpy(momenta(part)).unflatten(0, (-1, 2)) for part in (leptons, jets[:, :2]))
+    return _measured(records, leptons, jets[:, :2], jets[:, :0])
+
+
+class OneLepton(NamedTuple):
+    """Hold ``events`` ``(B,)`` of tt̄H with one lepton, which of them are ``mirrored``, and which records they are."""
+
+    events: Measured
+    mirrored: Tensor
+    kept: np.ndarray
+
+
+def tth_events(records: ak.Array) -> OneLepton:
+    """Return fully simulated events with four b-tagged jets or more and two others or more: the hardest of each.
+
+    Events with an ℓ⁻ are CP-mirrored, all momenta reversed, to those with an ℓ⁺; cos α sin α changes its sign in them.
+    Raises InputError where an event has not one lepton.
+    """
+    wrong = ak.num(records.Lepton) != 1
+    if ak.any(wrong):
+        raise InputError(f"event {int(np.flatnonzero(wrong)[0])}: one lepton is needed; select events first")
+    jets = records.Jet[ak.argsort(records.Jet.pt, ascending=False)]
+    bottoms, lights = jets[jets.btag == 1], jets[jets.btag == 0]
+    kept = ak.to_numpy((ak.num(bottoms) >= len(TTH.bottoms)) & (ak.num(lights) >= len(TTH.lights)))
+    records, bottoms, lights = records[kept], bottoms[kept, : len(TTH.bottoms)], lights[kept, : len(TTH.lights)]
+    found = _measured(records, records.Lepton, bottoms, lights)
+    mirrored = torch.from_numpy(ak.to_numpy(records.Lepton.charge[:, 0]) < 0)
+    turn = torch.where(mirrored, -1.0, 1.0)[:, None].double()
+    signs = torch.cat([torch.ones_like(turn), turn, turn, turn], 1)[:, None]
+    objects = (p * signs for p in (found.leptons, found.bottoms, found.lights))
+    return OneLepton(Measured(*objects, found.met * turn), mirrored, kept)
+
+
+def _measured(records: ak.Array, leptons: ak.Array, bottoms: ak.Array, lights: ak.Array) -> Measured:
+    """Return objects, as many in each event, without a mass but for the b quark's."""
+    leptons, bottoms, lights = (
+        torch.from_numpy(momenta(part)).reshape(len(records), -1, 4) for part in (leptons, bottoms, lights)
+    )
     return Measured(
         along(leptons[..., 1:].norm(dim=-1), unit_vector(leptons), 0.0),
-        along(jets[..., 0], unit_vector(jets), M_B),
-        jets[:, :0],
+        along(bottoms[..., 0], unit_vector(bottoms), M_B),
+        along(lights[..., 0], unit_vector(lights), 0.0),
         torch.from_numpy(transverse(records.MET)),
     )
 
