@@ -47,5 +47,20 @@ def test_dilepton_events_are_rows_of_the_method(records):
     np.testing.assert_allclose(found.met.norm(dim=1), ak.to_numpy(records.MET.pt), rtol=1e-6)
     assert (kinematics.pt(found.bottoms[:, 0]) > 0.9 * kinematics.pt(found.bottoms[:, 1])).all()
     untagged = ak.with_field(records, ak.with_field(records.Jet, 0 * records.Jet.btag, "btag"), "Jet")
+    with pytest.raises(InputError, match="event 0: one lepton of each charge and two b-tagged jets"):
+        full_simulation.dilepton_events(untagged)
+
+
+def test_tth_events_are_rows_of_the_method():
+    records = events.load(Path(__file__).parents[1] / "data/samples/tth_semileptonic_test.root")[:2000]
+    found = full_simulation.tth_events(records)
+    assert len(found.events) == found.kept.sum() == len(found.mirrored) > 100
+    inside = accepted(found.events, TTH.selection)
+    assert inside.double().mean() > 0.8
+    assert rows(found.events[inside], TTH).shape == (int(inside.sum()), 24, 30)
+    charge = ak.to_numpy(records[found.kept].Lepton.charge[:, 0])
+    np.testing.assert_array_equal(found.mirrored.numpy(), charge < 0)
+    phi = kinematics.phi(found.events.leptons[:, 0]).numpy() + np.pi * found.mirrored.numpy()
+    np.testing.assert_allclose(np.cos(phi - ak.to_numpy(records[found.kept].Lepton.phi[:, 0])), 1, rtol=0, atol=1e-9)
     with pytest.raises(InputError, match="event 0: one lepton is needed"):
         full_simulation.tth_events(ak.with_field(records, records.Lepton[:, :0], "Lepton"))
