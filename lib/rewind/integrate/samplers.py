@@ -153,24 +153,31 @@ class VegasGrid(Sampler):
         iterations: int = 10,
         damping: float = 0.7,
     ) -> VegasGrid:
-        """Move the edges, ``iterations`` times, so that all bins of ``points`` points hold alike of Σ (f/q)².
+        """Move the edges, ``iterations`` times, as :meth:`refine` does after ``points`` points.
 
-        Before that the sums are averaged with their neighbours' (1 : 6 : 1) and compressed, m = ((1 − s)/ln(1/s)) to
-        the power ``damping`` of shares s. Raises InputError as :func:`integrate` does, and for an integrand that is
-        zero at all points.
+        Raises InputError as :func:`integrate` does, and for an integrand that is zero at all points.
         """
         for _ in range(iterations):
             y = _uniform(points, self.dims, generator)
             x, log_jacobian = self.forward(y)
-            squared = (evaluated(integrand, x) * log_jacobian.exp()) ** 2
-            if not squared.any():
-                raise ZeroIntegrandError(
-                    f"integrand: zero at all {points} points; nothing to adapt to, draw more or look closer"
-                )
-            found = torch.zeros_like(self.edges[:, 1:]).T
-            found.scatter_add_(0, self._which(y), squared[:, None].expand_as(y))
-            self.edges.copy_(self._moved(found.T, damping))
+            self.refine(y, evaluated(integrand, x) * log_jacobian.exp(), damping=damping)
         return self
+
+    @torch.no_grad()
+    def refine(self, y: Tensor, weights: Tensor, *, damping: float = 0.7) -> None:
+        """Move the edges once, so that all bins hold alike of Σ (f/q)², of ``weights`` f/q ``(B,)`` at uniform ``y``.
+
+        Before that the sums are averaged with their neighbours' (1 : 6 : 1) and compressed, m = ((1 − s)/ln(1/s)) to
+        the power ``damping`` of shares s. Raises ZeroIntegrandError where all weights vanish.
+        """
+        squared = weights**2
+        if not squared.any():
+            raise ZeroIntegrandError(
+                f"integrand: zero at all {len(y)} points; nothing to adapt to, draw more or look closer"
+            )
+        found = torch.zeros_like(self.edges[:, 1:]).T
+        found.scatter_add_(0, self._which(y), squared[:, None].expand_as(y))
+        self.edges.copy_(self._moved(found.T, damping))
 
     def _moved(self, found: Tensor, damping: float) -> Tensor:
         padded = torch.cat([found[:, :1], found, found[:, -1:]], 1)

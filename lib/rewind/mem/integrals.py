@@ -7,6 +7,7 @@ hypothesis of which jet stems from which parton; hypotheses are summed.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -17,7 +18,18 @@ from rewind.errors import InputError
 from rewind.events.tensors import Columns
 from rewind.integrate import VegasGrid, ZeroIntegrandError
 
-__all__ = ["EventIntegrals", "Integrand", "Proposal", "Weighted", "by_vegas", "draw", "posterior", "summarize", "under"]
+__all__ = [
+    "EventIntegrals",
+    "Integrand",
+    "Proposal",
+    "Weighted",
+    "by_vegas",
+    "draw",
+    "hypotheses",
+    "posterior",
+    "summarize",
+    "under",
+]
 
 _POINTS_AT_ONCE = 50_000
 _LEAST_POINTS = 2
@@ -133,21 +145,43 @@ def by_vegas(
         raise InputError(
             f"evaluations = {evaluations}: too few for {rows.shape[1]} hypotheses, {iterations} iterations"
         )
-    found = [_stratified(integrand, event, each, rest, iterations, bins, generator) for event in rows]
+    found = [
+        one
+        for events in rows.split(max(1, _POINTS_AT_ONCE // evaluations))
+        for one in _stratified(integrand, events, each, rest, iterations, bins, generator)
+    ]
     return EventIntegrals(*(torch.cat([getattr(one, name) for one in found]) for name in vars(found[0])))
 
 
-def _stratified(integrand, event, each, rest, iterations, bins, generator) -> EventIntegrals:
-    """Return one event's integral, a sum of its hypotheses' ``(H, R)``."""
-    grids, spread = zip(*(_adapted(integrand, row, each, iterations, bins, generator) for row in event), strict=True)
-    counts = _counts(torch.tensor(spread, dtype=torch.float64), rest)
-    weights, variance = [], 0.0
-    for row, grid, n in zip(event, grids, counts, strict=True):
-        points, log_density = grid.sample(n, generator)
-        found = integrand.polynomial(points, row.expand(n, -1)) * (-log_density)[:, None].exp()
-        weights.append(found * (rest / n))
-        variance = variance + found[:, 0].var() / n
-    return summarize(torch.cat(weights)[None], variance.sqrt()[None])
+def _stratified(integrand, rows, each, rest, iterations, bins, generator) -> list[EventIntegrals]:
+    """Return the integrals of some events ``(B, H, R)``, each the sum of its hypotheses'."""
+    flat, n_strata = rows.flatten(0, 1), rows.shape[1]
+    grids = [VegasGrid(integrand.dims, bins) for _ in flat]
+    spread = torch.zeros(len(flat), dtype=torch.float64)
+    for _ in range(iterations):
+        for i, (y, weights) in enumerate(_weighted(integrand, flat, grids, [each] * len(flat), generator)):
+            spread[i] = weights[:, 0].std(correction=0)
+            try:
+                grids[i].refine(y, weights[:, 0])
+            except ZeroIntegrandError:
+                grids[i] = VegasGrid(integrand.dims, bins)
+    counts = [n for event in spread.unflatten(0, rows.shape[:2]) for n in _counts(event, rest)]
+    strata = [weights for _, weights in _weighted(integrand, flat, grids, counts, generator)]
+    found = []
+    for start in range(0, len(strata), n_strata):
+        parts = strata[start : start + n_strata]
+        variance = sum(part[:, 0].var() / len(part) for part in parts)
+        weights = torch.cat([part * (rest / len(part)) for part in parts])
+        found.append(summarize(weights[None], variance.sqrt()[None]))
+    return found
+
+
+def _weighted(integrand, rows, grids, counts, generator) -> Iterator[tuple[Tensor, Tensor]]:
+    """Give for each of ``rows`` ``(S, R)`` ``counts`` uniform numbers ``(n, dims)`` and weights ``(n, K)``."""
+    y = torch.rand(sum(counts), integrand.dims, generator=generator, dtype=torch.float64).split(counts)
+    points, log_jacobian = zip(*(grid.forward(part) for grid, part in zip(grids, y, strict=True)), strict=True)
+    values = integrand.polynomial(torch.cat(points), rows.repeat_interleave(torch.tensor(counts), 0))
+    return zip(y, (values * torch.cat(log_jacobian).exp()[:, None]).split(counts), strict=True)
 
 
 def _counts(spread: Tensor, n: int) -> list[int]:
@@ -158,22 +192,6 @@ def _counts(spread: Tensor, n: int) -> list[int]:
     steps = ((0.9 * share + 0.1 * even).cumsum(0) * spare).round().long()
     steps[-1] = spare
     return [_LEAST_POINTS + k for k in steps.diff(prepend=steps.new_zeros(1)).tolist()]
-
-
-def _adapted(integrand, row, each, iterations, bins, generator) -> tuple[VegasGrid, float]:
-    """Return one hypothesis' grid, and its weights' standard deviation in the last iteration."""
-    seen = []
-
-    def first(u: Tensor) -> Tensor:
-        seen.append(integrand.polynomial(u, row.expand(len(u), -1))[:, 0])
-        return seen[-1]
-
-    grid = VegasGrid(integrand.dims, bins)
-    try:
-        grid.adapt(first, generator, points=each, iterations=iterations)
-    except ZeroIntegrandError:
-        return VegasGrid(integrand.dims, bins), 0.0
-    return grid, float(seen[-1].std())
 
 
 def posterior(found: Weighted, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -190,3 +208,9 @@ def posterior(found: Weighted, n: int, generator: torch.Generator) -> tuple[Tens
     return found.which.gather(1, chosen), found.points.gather(
         1, chosen[..., None].expand(-1, -1, found.points.shape[2])
     )
+
+
+def hypotheses(found: Weighted, n: int) -> Tensor:
+    """Return the posterior's probabilities ``(B, n)`` of ``n`` hypotheses, NaN where all weights are zero."""
+    weights = found.weights[..., 0]
+    return weights.new_zeros(len(weights), n).scatter_add(1, found.which, weights) / weights.sum(1, keepdim=True)

@@ -56,14 +56,24 @@ class VisibleCrossSection:
             )
         return value
 
+    def log_slope(self, monomials: Tensor, derivatives: Tensor) -> Estimate:
+        """Return d ln σ_vis/dθ with its error, at ``monomials`` ``(K,)`` and their ``derivatives`` by θ ``(K,)``."""
+        value, slope = monomials @ self.coefficients, derivatives @ self.coefficients
+        gradient = derivatives / value - slope * monomials / value**2
+        return Estimate(float(slope / value), float((gradient @ self.covariance @ gradient).sqrt()))
 
-def visible(coefficients: Tensor, accepted: Tensor, cross_section: float) -> VisibleCrossSection:
+
+def visible(
+    coefficients: Tensor, accepted: Tensor, cross_section: float, *, generated_at: Tensor | None = None
+) -> VisibleCrossSection:
     """Return the visible cross-section from simulated events.
 
     ``coefficients`` ``(B, K)`` are those of the density at the events' partons, ``accepted`` ``(B,)`` tells the
-    selected ones; events follow the first coefficient, whose total is ``cross_section``.
+    selected ones. Events follow the density at the monomials ``generated_at`` ``(K,)``, whose total is
+    ``cross_section``: by default the first coefficient. Weights stay small where that density covers all others.
     """
-    shares = coefficients / coefficients[:, :1] * accepted[:, None]
+    followed = coefficients[:, :1] if generated_at is None else (coefficients @ generated_at)[:, None]
+    shares = coefficients / followed * accepted[:, None]
     return VisibleCrossSection(cross_section * shares.mean(0), cross_section**2 * torch.cov(shares.T) / len(shares))
 
 
