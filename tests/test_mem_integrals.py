@@ -11,7 +11,7 @@ from rewind import kinematics
 from rewind.errors import InputError
 from rewind.generation.partons import hadronic_process
 from rewind.integrate import adapted_grid, unweight
-from rewind.mem import integrals, likelihood, proposal, response
+from rewind.mem import categories, integrals, likelihood, proposal, response
 from rewind.mem.features import read
 from rewind.mem.guide import Guide, Guided
 from rewind.mem.legs import along, leptonic_leg, partner, turn_of
@@ -447,3 +447,56 @@ def test_jets_are_given_to_their_quarks(simulated):
 def test_pulls_take_the_error_on_the_side_of_the_truth():
     found = likelihood.Fit(np.array([1.0, -1.0, 2.0]), np.array([-1.0, -2.0, -np.inf]), np.array([4.0, 3.0, 3.0]))
     np.testing.assert_allclose(found.pulls(0.0), [0.5, -0.25, 0.0])
+
+
+def test_visible_cross_section_from_events_at_another_coupling():
+    """Events that follow (1 + θ x)/2 at θ = 0.8 give the same means of 1 and x as those at θ = 0."""
+    x = 2 * torch.rand(200_000, generator=generator(20), dtype=torch.float64) - 1
+    keep = torch.rand(len(x), generator=generator(21), dtype=torch.float64) < (1 + 0.8 * x) / 1.8
+    form = torch.stack([torch.ones_like(x), x], 1)
+    at = torch.tensor([1.0, 0.8]).double()
+    found = likelihood.visible(form[keep], x[keep] > 0, 1.0, generated_at=at)
+    error = found.covariance.diagonal().sqrt()
+    assert ((found.coefficients - torch.tensor([0.5, 0.25]).double()).abs() < 4 * error).all()
+    assert (error < 0.01).all()
+
+
+def test_slope_of_the_visible_cross_section_and_its_error():
+    covariance = torch.tensor([[4e-4, 1e-4], [1e-4, 9e-4]]).double()
+    total = likelihood.VisibleCrossSection(torch.tensor([2.0, 0.5]).double(), covariance)
+    theta = torch.tensor(0.7).double()
+
+    def log_value(s, theta):
+        return (s @ torch.stack([torch.ones_like(theta), theta])).log()
+
+    found = total.log_slope(torch.stack([torch.ones_like(theta), theta]), torch.tensor([0.0, 1.0]).double())
+    slope = torch.func.grad(log_value, argnums=1)
+    gradient = torch.func.grad(lambda s: slope(s, theta))(total.coefficients)
+    assert abs(found.value - float(slope(total.coefficients, theta))) < 1e-12
+    assert abs(found.error - float(gradient @ covariance @ gradient) ** 0.5) < 1e-12
+
+
+def test_hypotheses_share_the_weights():
+    which = torch.tensor([[0, 1, 1, 2], [0, 0, 2, 2]])
+    weights = torch.tensor([[1.0, 2.0, 3.0, 2.0], [0.0, 0.0, 0.0, 0.0]]).double()[..., None]
+    found = integrals.hypotheses(integrals.Weighted(which, torch.zeros(2, 4, 1), weights), 4)
+    torch.testing.assert_close(found[0], torch.tensor([1.0, 5.0, 2.0, 0.0]).double() / 8)
+    assert found[1].isnan().all()
+
+
+def test_categories_share_no_event_and_keep_the_order(simulated):
+    flows = {}
+    for name in ("tth_semileptonic", "tth_lost"):
+        unknowns, outgoing = simulated[name][0], simulated[name][-1]
+        flows[name] = type("Even", (), {"unknowns": unknowns})()
+    found = categories.measured(flows, outgoing, seed=5)
+    both = torch.cat([category.place for category in found.values()])
+    assert len(both.unique()) == len(both) > 50
+    kept = categories.selected(found, len(outgoing))
+    assert int(kept.sum()) == len(both)
+    ordered = categories.in_order(found, {name: category.place for name, category in found.items()})
+    torch.testing.assert_close(ordered, kept.nonzero()[:, 0])
+    for name, category in found.items():
+        row = integrals.under(category.rows, category.which[:, None])
+        back = flows[name].unknowns.points(flows[name].unknowns.units(category.partons, row), row)
+        torch.testing.assert_close(back.partons, category.partons, rtol=1e-8, atol=1e-7)
