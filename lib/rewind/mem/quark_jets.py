@@ -84,16 +84,18 @@ def _ranks(kind: np.ndarray, of: np.ndarray, final: np.ndarray) -> np.ndarray:
     """Return each particle's place among ``QUARKS`` ``(B, n)``, both of the Higgs boson's 4, large for all others."""
     is_neutrino = np.isin(np.abs(kind), _NEUTRINOS) & final
     light = final & (np.abs(kind) <= _BOTTOM) & (np.abs(of) == _W)
-    bottom = final & (np.abs(kind) == _BOTTOM)
-    if not ((is_neutrino.sum(1) == 1) & (light.sum(1) == 2) & ((bottom & (of == _HIGGS)).sum(1) == 2)).all():
+    of_top = final & (np.abs(kind) <= _BOTTOM) & (np.abs(of) == _TOP)  # seldom of another generation
+    of_higgs = final & (np.abs(kind) == _BOTTOM) & (of == _HIGGS)
+    numbers = [x.sum(1) for x in (is_neutrino, light, of_top, of_higgs)]
+    if not (np.stack(numbers, 1) == (1, 2, 2, 2)).all():
         raise InputError("records: tt̄H with H → bb̄, one neutrino and two light quarks is needed")
     leptonic = np.sign((kind * is_neutrino).sum(1, keepdims=True))  # ν comes with W⁺ and t
     rank = np.full(kind.shape, 99)
-    rank[bottom & (np.abs(of) == _TOP) & (np.sign(of) == leptonic)] = 0
-    rank[bottom & (np.abs(of) == _TOP) & (np.sign(of) != leptonic)] = 1
+    rank[of_top & (np.sign(of) == leptonic)] = 0
+    rank[of_top & (np.sign(of) != leptonic)] = 1
     rank[light & (np.abs(kind) % 2 == 1)] = 2
     rank[light & (np.abs(kind) % 2 == 0)] = 3
-    rank[bottom & (of == _HIGGS)] = 4
+    rank[of_higgs] = 4
     return rank
 
 
