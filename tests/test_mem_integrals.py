@@ -456,8 +456,10 @@ def test_visible_cross_section_from_events_at_another_coupling():
     form = torch.stack([torch.ones_like(x), x], 1)
     at = torch.tensor([1.0, 0.8]).double()
     found = likelihood.visible(form[keep], x[keep] > 0, 1.0, generated_at=at)
-    error = found.covariance.diagonal().sqrt()
-    assert ((found.coefficients - torch.tensor([0.5, 0.25]).double()).abs() < 4 * error).all()
+    scale, error = float(found.coefficients @ at), found.covariance.diagonal().sqrt()
+    assert abs(scale - 0.7) < 4 * (0.7 * 0.3 / int(keep.sum())) ** 0.5
+    ratio = found.coefficients / scale - torch.tensor([0.5, 0.25]).double() / 0.7
+    assert (ratio.abs() < 4 * error / scale).all()
     assert (error < 0.01).all()
 
 

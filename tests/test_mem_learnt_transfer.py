@@ -9,7 +9,7 @@ import torch
 
 from rewind import events, kinematics
 from rewind.errors import InputError
-from rewind.mem import learnt_transfer, quark_jets
+from rewind.mem import full_simulation, learnt_transfer, product_transfer, quark_jets
 from rewind.physics.constants import M_H
 
 SAMPLES = Path(__file__).parents[1] / "data/samples"
@@ -119,3 +119,19 @@ def test_other_events_are_refused(records):
     uneven = ak.with_field(few, few.LHEPart[cut], "LHEPart")
     with pytest.raises(InputError, match="hard processes of different lengths"):
         quark_jets.from_records(uneven)
+
+
+def test_draws_of_the_product_of_gaussians_follow_it(event):
+    known = product_transfer.fit(event)
+    drawn = known.sample(event, torch.Generator().manual_seed(3))
+    chance, n = known.chances(event), drawn.found.numel()
+    assert abs(float((chance - drawn.found.double()).mean())) < 4 * (0.25 / n) ** 0.5
+    assert abs(float((chance - event.found.double()).mean())) < 4 * (0.25 / n) ** 0.5  # the fit's own events
+    assert (kinematics.pt(drawn.jets)[drawn.found] > 24.99).all()
+    error = drawn.met - drawn.neutrino[:, 1:3]
+    torch.testing.assert_close(
+        torch.tensor(full_simulation.fit_recoil(error)), torch.tensor(known.met), rtol=0.25, atol=0
+    )
+    density = known.log_prob(drawn)
+    shifted = replace(drawn, jets=1.3 * drawn.jets)
+    assert float(density.energy.sum()) > float(known.log_prob(shifted).energy.sum())

@@ -59,10 +59,20 @@ def in_order(found: Mapping[str, Category], values: Mapping[str, Tensor]) -> Ten
 def integrated(
     flows: Mapping[str, EventFlow], found: Mapping[str, Category], n: int, generator: torch.Generator
 ) -> EventIntegrals:
-    """Return the integrals of all events by ``n`` draws each, in the order in which they were generated."""
+    """Return the integrals of all events by ``n`` draws each, in the order in which they were generated.
+
+    Where all weights vanish it is tried again with ten times as many draws, twice at most.
+    """
     parts = {}
     for name, category in found.items():
-        flow = flows[name]
-        parts[name] = integrals.summarize(integrals.draw(flow.unknowns, flow, category.rows, n, generator).weights)
+        flow, rows = flows[name], category.rows
+        done = integrals.summarize(integrals.draw(flow.unknowns, flow, rows, n, generator).weights)
+        for many in (10 * n, 100 * n):
+            (empty,) = (done.value[:, 0] == 0).nonzero(as_tuple=True)
+            if len(empty):
+                again = integrals.draw(flow.unknowns, flow, rows[empty], many, generator).weights
+                for column, values in vars(integrals.summarize(again)).items():
+                    getattr(done, column)[empty] = values
+        parts[name] = done
     columns = (field.name for field in fields(EventIntegrals))
     return EventIntegrals(*(in_order(found, {k: getattr(x, column) for k, x in parts.items()}) for column in columns))

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from rewind import kinematics
+from rewind.events.processes import PROCESSES
 from rewind.integrate import SplineFlow
 from rewind.mem.quark_jets import QUARKS, QuarkJets
 from rewind.nn import checkpoints
@@ -25,7 +26,7 @@ from rewind.nn.transformer import SetEncoder
 __all__ = ["LearntTransfer", "LogDensity", "load_transfer", "train_transfer"]
 
 _ANGLE, _MISS = 0.03, 20.0  # scales of angles and of p_T^miss in GeV, beyond which coordinates are logarithmic
-_THRESHOLD = 25.0
+_THRESHOLD = PROCESSES["tth_semileptonic"].selection.jet_pt
 _STEEP = 1.5  # a logistic function of a standardised coordinate times this is nearly even
 _N = len(QUARKS)
 

@@ -70,11 +70,13 @@ def visible(
 
     ``coefficients`` ``(B, K)`` are those of the density at the events' partons, ``accepted`` ``(B,)`` tells the
     selected ones. Events follow the density at the monomials ``generated_at`` ``(K,)``, whose total is
-    ``cross_section``: by default the first coefficient. Weights stay small where that density covers all others.
+    ``cross_section``: by default the first coefficient. Weights stay small where that density covers all others. The
+    covariance is that of the ratio to the cross-section at ``generated_at``, whose own error no likelihood sees.
     """
     followed = coefficients[:, :1] if generated_at is None else (coefficients @ generated_at)[:, None]
-    shares = coefficients / followed * accepted[:, None]
-    return VisibleCrossSection(cross_section * shares.mean(0), cross_section**2 * torch.cov(shares.T) / len(shares))
+    weights = (coefficients / followed)[accepted]
+    total = cross_section * accepted.double().mean()
+    return VisibleCrossSection(total * weights.mean(0), total**2 * torch.cov(weights.T) / len(weights))
 
 
 def log_likelihood(coefficients: Tensor, visible: VisibleCrossSection, monomials: Tensor) -> Tensor:
