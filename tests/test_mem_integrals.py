@@ -302,6 +302,7 @@ def test_visible_cross_section_is_the_mean_of_weights():
     torch.testing.assert_close(found.coefficients, torch.tensor([4.0, 3.0]).double())
     with pytest.raises(InputError, match=r"σ_vis is .* unknown to 5 %"):
         found.at(likelihood.powers([1.0], 1))
+    assert found.known(likelihood.powers([0.0, 1.0], 1)).tolist() == [True, False]
 
 
 def test_bad_input_says_what_is_wrong(simulated):

@@ -43,11 +43,19 @@ class VisibleCrossSection:
     coefficients: Tensor
     covariance: Tensor
 
-    def at(self, monomials: Tensor) -> Tensor:
-        """Return σ_vis ``(T,)`` at ``monomials`` ``(T, K)``; raise InputError where it is not known to 5 %."""
-        value = monomials @ self.coefficients
+    def _with_errors(self, monomials: Tensor) -> tuple[Tensor, Tensor]:
         error = (monomials @ self.covariance * monomials).sum(1).clip(0).sqrt()
-        unknown = ~(error < _PRECISION * value)
+        return monomials @ self.coefficients, error
+
+    def known(self, monomials: Tensor) -> Tensor:
+        """Return at which ``monomials`` ``(T, K)`` σ_vis is known to 5 %, ``(T,)``."""
+        value, error = self._with_errors(monomials)
+        return error < _PRECISION * value
+
+    def at(self, monomials: Tensor) -> Tensor:
+        """Return σ_vis ``(T,)`` at ``monomials`` ``(T, K)``; raise InputError where it is not :meth:`known`."""
+        value, error = self._with_errors(monomials)
+        unknown = ~self.known(monomials)
         if unknown.any():
             i = int(unknown.nonzero()[0])
             raise InputError(
