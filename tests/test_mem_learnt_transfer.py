@@ -6,6 +6,7 @@ from pathlib import Path
 import awkward as ak
 import pytest
 import torch
+from scipy.stats import kstest
 
 from rewind import events, kinematics
 from rewind.errors import InputError
@@ -49,25 +50,36 @@ def test_jets_lie_near_their_quarks(event):
     assert (event.jets[~event.found] == 0).all()
 
 
-def test_energies_and_angles_and_met_are_normalised(model, event):
-    """Sums over a grid of one jet's energy, its angles and p_T^miss are one, whatever the others are."""
-    one = event[event.found[:, 0]][:1]
+def repeated(event, n):
+    """Return one event ``n`` times."""
+    return replace(event, **{k: x.expand(n, *x.shape[1:]).clone() for k, x in vars(event).items()})
 
-    def repeated(n):
-        return replace(
-            one, **{name: getattr(one, name).expand(n, *getattr(one, name).shape[1:]).clone() for name in vars(one)}
-        )
 
-    energy = torch.linspace(0.5, 4_000, 8_000, dtype=torch.float64)
-    many = repeated(len(energy))
-    many.jets[:, 0] = many.jets[:, 0] / many.jets[:, :1, 0] * energy[:, None]
-    density = model.log_prob(many).energy[:, 0].exp().detach()
-    assert abs(float(torch.trapezoid(density.double(), energy)) - 1) < 0.01
+def test_densities_are_normalised(model, event):
+    """Sums over a grid of one jet's energy, of its angles, and of p_T^miss are one."""
+    for one in (event[event.found[:, 1]][i] for i in (0, 5)):
+        energy = torch.linspace(0.5, 4_000, 8_000, dtype=torch.float64)
+        many = repeated(one, len(energy))
+        many.jets[:, 1] = many.jets[:, 1] / many.jets[:, 1, :1] * energy[:, None]
+        with torch.no_grad():
+            density = model.log_prob(many).energy[:, 1].exp().double()
+        assert abs(float(torch.trapezoid(density, energy)) - 1) < 0.01
 
-    grid = torch.linspace(-600, 600, 201, dtype=torch.float64)
-    shift = torch.stack(torch.meshgrid(grid, grid, indexing="ij"), -1).flatten(0, 1)
-    many = replace(repeated(len(shift)), met=one.neutrino[:, 1:3] + shift)
-    assert abs(float(model.log_prob(many).met.exp().sum().detach()) * 36 - 1) < 0.03
+        line = torch.sinh(torch.linspace(-5.5, 5.5, 301, dtype=torch.float64)) * 0.02
+        grid = torch.stack(torch.meshgrid(line, line, indexing="ij"), -1).flatten(0, 1)
+        many = repeated(one, len(grid))
+        eta, phi = (f(one.quarks[:, 1]) + grid[:, i] for i, f in enumerate((kinematics.eta, kinematics.phi)))
+        pt = one.jets[:, 1, 0] / eta.cosh()
+        many.jets[:, 1] = kinematics.from_pt_eta_phi_mass(pt, eta, phi, torch.zeros_like(eta))
+        with torch.no_grad():
+            density = model.log_prob(many).angles[:, 1].exp().double().reshape(301, 301)
+        assert abs(float(torch.trapezoid(torch.trapezoid(density, line), line)) - 1) < 0.03
+
+        grid = torch.linspace(-600, 600, 201, dtype=torch.float64)
+        shift = torch.stack(torch.meshgrid(grid, grid, indexing="ij"), -1).flatten(0, 1)
+        many = replace(repeated(one, len(shift)), met=one.neutrino[:, 1:3] + shift)
+        with torch.no_grad():
+            assert abs(float(model.log_prob(many).met.exp().sum()) * 36 - 1) < 0.03
 
 
 def test_later_objects_do_not_change_earlier_factors(model, event):
@@ -82,31 +94,41 @@ def test_later_objects_do_not_change_earlier_factors(model, event):
 
 
 def test_draws_follow_the_density(model, event):
-    """E[ln p] over draws and E[(q/p)(draws of q)] cannot be tested; shares of jets against probabilities can."""
-    few = event[:200]
-    drawn = [model.sample(few, torch.Generator().manual_seed(i)) for i in range(40)]
-    share = torch.stack([d.found[:, 0] for d in drawn]).double().mean()
-    chance = model.log_prob(few).existence[:, 0].exp().detach()
-    chance = torch.where(few.found[:, 0], chance, 1 - chance).double()
-    assert abs(float(share - chance.mean())) < 4 * (0.25 / 8000) ** 0.5
-    assert (drawn[0].jets[~drawn[0].found] == 0).all()
-    mass = kinematics.mass_squared(drawn[0].jets[drawn[0].found])
-    assert (mass.abs() < 1e-6 * drawn[0].jets[drawn[0].found][:, 0] ** 2).all()
+    """By the density on the draws themselves: shares of jets, of the last quark too, and ranks of energies."""
+    drawn = model.sample(event, torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        said = model.log_prob(drawn)
+    for i in (0, 5):
+        chance = said.existence[:, i].exp().double()
+        chance = torch.where(drawn.found[:, i], chance, 1 - chance)
+        assert abs(float((drawn.found[:, i].double() - chance).mean())) < 4 * (0.25 / len(event)) ** 0.5
+    assert (drawn.jets[~drawn.found] == 0).all()
+    mass = kinematics.mass_squared(drawn.jets[drawn.found])
+    assert (mass.abs() < 1e-6 * drawn.jets[drawn.found][:, 0] ** 2).all()
+
+    few = drawn[drawn.found[:, 5]][:60]
+    below = []
+    for i in range(len(few)):
+        many = repeated(few[i], 2_000)
+        energy = torch.linspace(0.5, 3_000, 2_000, dtype=torch.float64)
+        many.jets[:, 5] = many.jets[:, 5] / many.jets[:, 5, :1] * energy[:, None]
+        with torch.no_grad():
+            density = model.log_prob(many).energy[:, 5].exp().double()
+        below.append(float(density[energy < few.jets[i, 5, 0]].sum() / density.sum()))
+    assert kstest(below, "uniform").pvalue > 1e-3
 
 
-def test_turning_an_event_changes_nothing(model, event):
-    few, c, s = event[:20], torch.cos(torch.tensor(0.9)).double(), torch.sin(torch.tensor(0.9)).double()
-
-    def turned(p):
-        out = p.clone()
-        i = p.shape[-1] - 3 if p.shape[-1] == 4 else 0
-        out[..., i], out[..., i + 1] = c * p[..., i] - s * p[..., i + 1], s * p[..., i] + c * p[..., i + 1]
-        return out
-
-    other = replace(
-        few, **{name: turned(getattr(few, name)) for name in ("quarks", "jets", "lepton", "neutrino", "met")}
-    )
+def test_turning_an_event_changes_nothing(model, event, turned):
+    few, names = event[:20], ("quarks", "jets", "lepton", "neutrino", "met")
+    other = replace(few, **{name: turned(getattr(few, name), 0.9, (1, 1)) for name in names})
     torch.testing.assert_close(model.log_prob(few).total, model.log_prob(other).total, rtol=1e-4, atol=1e-3)
+
+
+def test_a_model_comes_back_from_disk(model, event, tmp_path):
+    path = tmp_path / "transfer.safetensors"
+    trained, _ = learnt_transfer.train_transfer(event[:100], event[100:150], path, size={"width": 16}, epochs=1)
+    again = learnt_transfer.load_transfer(path)
+    torch.testing.assert_close(again.log_prob(event[:9]).total, trained.log_prob(event[:9]).total)
 
 
 def test_other_events_are_refused(records):
@@ -132,6 +154,9 @@ def test_draws_of_the_product_of_gaussians_follow_it(event):
     torch.testing.assert_close(
         torch.tensor(full_simulation.fit_recoil(error)), torch.tensor(known.met), rtol=0.25, atol=0
     )
-    density = known.log_prob(drawn)
-    shifted = replace(drawn, jets=1.3 * drawn.jets)
-    assert float(density.energy.sum()) > float(known.log_prob(shifted).energy.sum())
+    one = drawn[drawn.found[:, 1]][0]
+    threshold = float(25.0 * kinematics.eta(one.jets[0, 1]).cosh())
+    energy = torch.linspace(threshold, 4_000, 8_000, dtype=torch.float64)
+    many = repeated(one, len(energy))
+    many.jets[:, 1] = many.jets[:, 1] / many.jets[:, 1, :1] * energy[:, None]
+    assert abs(float(torch.trapezoid(known.log_prob(many).energy[:, 1].exp(), energy)) - 1) < 0.01

@@ -160,7 +160,7 @@ def test_empty_and_single_batches(dilepton, dilepton_records):
     assert len(empty) == 0
     assert empty.n_legs == 2
     assert len(empty.check().require_truth()) == 0
-    both = dataset.concatenate([empty, dilepton[3], dilepton[-1]])
+    both = dataset.Dataset.concatenate([empty, dilepton[3], dilepton[-1]])
     assert len(both) == 2
     assert torch.equal(both.met[1], dilepton.met[-1])
 

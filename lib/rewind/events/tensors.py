@@ -29,6 +29,11 @@ class Columns:
             which = slice(which, which + 1)
         return replace(self, **{field.name: getattr(self, field.name)[which] for field in fields(self)})
 
+    @classmethod
+    def concatenate(cls, parts: Sequence[Self]) -> Self:
+        """Return the rows of all ``parts``, one after the other."""
+        return cls(*(torch.cat([getattr(part, field.name) for part in parts]) for field in fields(cls)))
+
     def refuse(self, faults: Mapping[str, Tensor]) -> Self:
         """Return self; raise InputError for the first event with one of the ``faults``, flags ``(B,)`` by name."""
         for what, bad in faults.items():

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from rewind.errors import InputError
 from rewind.mem import integrals
 from rewind.mem.integrals import EventIntegrals
 from rewind.mem.proposal import EventFlow
@@ -31,8 +32,12 @@ class Category(NamedTuple):
 def measured(flows: Mapping[str, EventFlow], outgoing: Tensor, seed: int) -> dict[str, Category]:
     """Return by name what is measured of leading-order momenta ``(B, n, 4)``, of each topology the accepted events.
 
-    ``flows`` share a response. All topologies see the same random numbers, so that none of the events is in two.
+    All topologies see the same random numbers, so that none of the events is in two. Raises InputError for flows of
+    different responses.
     """
+    responses = [flow.unknowns.response.to_dict() for flow in flows.values()]
+    if any(response != responses[0] for response in responses):
+        raise InputError("flows of different responses: one detector is needed")
     out = {}
     for name, flow in flows.items():
         topology, response = flow.unknowns.topology, flow.unknowns.response
@@ -65,12 +70,12 @@ def integrated(
     """
     parts = {}
     for name, category in found.items():
-        flow, rows = flows[name], category.rows
-        done = integrals.summarize(integrals.draw(flow.unknowns, flow, rows, n, generator).weights)
+        flow = flows[name]
+        done = integrals.summarize(integrals.draw(flow.unknowns, flow, category.rows, n, generator).weights)
         for many in (10 * n, 100 * n):
             (empty,) = (done.value[:, 0] == 0).nonzero(as_tuple=True)
             if len(empty):
-                again = integrals.draw(flow.unknowns, flow, rows[empty], many, generator).weights
+                again = integrals.draw(flow.unknowns, flow, category.rows[empty], many, generator).weights
                 for column, values in vars(integrals.summarize(again)).items():
                     getattr(done, column)[empty] = values
         parts[name] = done

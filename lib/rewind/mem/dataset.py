@@ -7,7 +7,7 @@ lepton, and the recoil, called the gluon.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import awkward as ak
@@ -115,8 +115,7 @@ class Dataset(Columns):
 def concatenate(parts: Sequence[Dataset]) -> Dataset:
     """Return the events of all ``parts``, one after the other, with places for the most jets of any."""
     most = max(part.jets.shape[1] for part in parts)
-    parts = [part.padded(most) for part in parts]
-    return Dataset(*(torch.cat([getattr(part, field.name) for part in parts]) for field in fields(Dataset)))
+    return Dataset.concatenate([part.padded(most) for part in parts])
 
 
 def _only(particles: ak.Array, chosen: ak.Array, name: str) -> ak.Array:

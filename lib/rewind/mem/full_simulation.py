@@ -12,11 +12,12 @@ from scipy.optimize import minimize
 from scipy.special import expit
 from torch import Tensor
 
-from rewind import kinematics, stats
+from rewind import stats
 from rewind.errors import InputError
 from rewind.events.processes import Selection
 from rewind.events.tensors import Columns, momenta, transverse
 from rewind.mem import transfer
+from rewind.mem.hard_process import INCOMING, before_radiation
 from rewind.mem.legs import along, unit_vector
 from rewind.mem.response import TTH, Measured, Response, log_recoil
 from rewind.mem.transfer import DoubleGaussian
@@ -24,8 +25,7 @@ from rewind.physics.constants import M_B
 
 __all__ = ["Matched", "OneLepton", "dilepton_events", "fit", "fit_recoil", "matched", "tth_events"]
 
-_BOTTOM, _NEUTRINOS, _RESONANCES = 5, (12, 14, 16), (6, -6, 25)
-_INCOMING = 2
+_BOTTOM, _NEUTRINOS = 5, (12, 14, 16)
 
 
 def dilepton_events(records: ak.Array) -> Measured:
@@ -89,16 +89,21 @@ def _measured(records: ak.Array, leptons: ak.Array, bottoms: ak.Array, lights: a
 
 
 def fit_recoil(recoil: Tensor) -> tuple[float, float, float]:
-    """Return share and σ (GeV) of the narrow, then σ of the wide Gaussian that fit ``recoil`` ``(B, 2)`` best."""
+    """Return share and σ (GeV) of the narrow, then σ of the wide Gaussian that fit ``recoil`` ``(B, 2)`` best.
+
+    Raises InputError where no maximum of the likelihood is found.
+    """
     squared = recoil.square().sum(-1)
 
     def parameters(x: np.ndarray) -> tuple[float, float, float]:
-        return float(expit(x[0])), float(np.exp(x[1])), float(np.exp(x[1]) + np.exp(x[2]))
+        return float(expit(x[0]).clip(1e-6, 1 - 1e-6)), float(np.exp(x[1])), float(np.exp(x[1]) + np.exp(x[2]))
 
     start = np.log(float(squared.median()) ** 0.5 / 2)
     found = minimize(
         lambda x: -float(log_recoil(squared, *parameters(x)).mean()), (0.5, start, start), method="Nelder-Mead"
     )
+    if not found.success:
+        raise InputError(f"recoil: no fit of two Gaussians to {len(recoil)} vectors; use more events")
     return parameters(found.x)
 
 
@@ -115,39 +120,22 @@ class Matched(Columns):
     is_bottom: Tensor
 
 
-def _starts(particles: ak.Array) -> np.ndarray:
-    """Return where each event's particles begin in the flat list."""
-    counts = ak.to_numpy(ak.num(particles))
-    return np.cumsum(counts) - counts
-
-
 def matched(records: ak.Array) -> Matched:
-    """Return the matched jets of event records with their hard process (`rewind.events.samples.load`)."""
-    jets, hard = records.Jet, records.LHEPart
-    counts = ak.to_numpy(ak.num(jets))
-    event = np.repeat(np.arange(len(records)), counts)
+    """Return the matched jets of event records with their hard process (`rewind.events.samples.load`).
+
+    Raises InputError as :func:`rewind.mem.hard_process.before_radiation` does.
+    """
+    jets = records.Jet
+    event = np.repeat(np.arange(len(records)), ak.to_numpy(ak.num(jets)))
     place = ak.to_numpy(ak.flatten(jets.partonIdx))
     known = place >= 0
-    event, place = event[known], place[known] + _INCOMING
-    starts, first = (_starts(particles) for particles in (hard, records.GenPart))
-    flat, p = ak.flatten(hard), momenta(hard)
-    mothers, kinds = ak.to_numpy(flat.mother), ak.to_numpy(flat.pdgId)
-    parton = starts[event] + place
-    resonance = parton.copy()
-    while not (done := np.isin(kinds[resonance], _RESONANCES)).all():
-        up = mothers[resonance]
-        if (up[~done] < _INCOMING).any():
-            raise InputError("records: a matched quark descends from no top or Higgs boson; other processes do not fit")
-        resonance = np.where(done, resonance, starts[event] + up)
-    copies = momenta(records.GenPart)
-    last = copies[first[event] + resonance - starts[event] - _INCOMING]
-    quark = kinematics.boost_between(p[parton], p[resonance], last)
+    quark, kinds = before_radiation(records, event[known], place[known] + INCOMING)
     chosen = ak.flatten(jets)[known]
     return Matched(
         torch.from_numpy(momenta(jets)[known][:, 0]),
         torch.from_numpy(quark[:, 0]),
         torch.from_numpy(ak.to_numpy(chosen.eta).astype(float)),
-        torch.from_numpy(np.abs(kinds[parton]) == _BOTTOM),
+        torch.from_numpy(np.abs(kinds) == _BOTTOM),
     )
 
 
@@ -162,8 +150,7 @@ def fit(dilepton: ak.Array, one_lepton: ak.Array, selection: Selection) -> Respo
     beam, and p_T^miss, half its 16–84 % range about the neutrinos, to the first. Raises InputError as
     :func:`rewind.mem.transfer.fit` does.
     """
-    parts = [matched(records) for records in (dilepton, one_lepton)]
-    pairs = Matched(*(torch.cat(values) for values in zip(*(vars(part).values() for part in parts), strict=True)))
+    pairs = Matched.concatenate([matched(records) for records in (dilepton, one_lepton)])
     sums = {}
     for name, kinds in (("tops", (6,)), ("neutrinos", _NEUTRINOS)):
         chosen = dilepton.GenPart[sum(abs(dilepton.GenPart.pdgId) == kind for kind in kinds) > 0]

@@ -1,7 +1,7 @@
 """One integral for each event, with its error: by a proposal that was learnt once, or by VEGAS adapted to each event.
 
 An integrand has ``dims`` unknowns and a ``polynomial(u, row)``: values ``(B, K)``, coefficients of a polynomial in the
-parameters, the first of which is its value where they vanish. An event comes as rows ``(B, H, R)``, one for each
+parameters, the first of which is positive and serves as the value. An event comes as rows ``(B, H, R)``, one for each
 hypothesis of which jet stems from which parton; hypotheses are summed.
 """
 
@@ -20,8 +20,8 @@ from rewind.integrate import VegasGrid, ZeroIntegrandError
 
 __all__ = [
     "EventIntegrals",
+    "EventSampler",
     "Integrand",
-    "Proposal",
     "Weighted",
     "by_vegas",
     "draw",
@@ -45,11 +45,11 @@ class Integrand(Protocol):
         """Return coefficients ``(B, K)`` at unit numbers ``(B, dims)`` for rows ``(B, R)``."""
 
 
-class Proposal(Protocol):
-    """What draws unknowns of events: see `draw`."""
+class EventSampler(Protocol):
+    """What draws the unknowns of events."""
 
     def sample(self, rows: Tensor, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """Return ``n`` hypotheses an event of ``rows`` ``(B, H, R)``, unit numbers, and ln of both's density."""
+        """Return hypotheses ``(B, n)`` of events ``(B, H, R)``, unit numbers ``(B, n, dims)``, ln of both's density."""
 
 
 class Weighted(NamedTuple):
@@ -83,11 +83,10 @@ class EventIntegrals(Columns):
 
 
 @torch.no_grad()
-def draw(integrand: Integrand, proposal: Proposal, rows: Tensor, n: int, generator: torch.Generator) -> Weighted:
+def draw(integrand: Integrand, proposal: EventSampler, rows: Tensor, n: int, generator: torch.Generator) -> Weighted:
     """Return ``n`` weighted draws for each of events ``(B, H, R)``, hypotheses included.
 
-    ``proposal`` has ``sample(rows, n, generator)``, which returns hypotheses ``(B, n)``, unit numbers ``(B, n, dims)``
-    and the logarithm of both's density ``(B, n)``. Raises InputError for fewer than two draws.
+    Raises InputError for fewer than two draws.
     """
     if n < 2:
         raise InputError(f"n = {n}: at least two draws are needed")
@@ -135,10 +134,12 @@ def by_vegas(
     """Return events' integrals by a VEGAS grid for each hypothesis, ``evaluations`` an event in all.
 
     The share ``adapting`` of them moves the grids, in so many ``iterations``, and the rest goes to hypotheses in
-    proportion to their standard deviations, as the last iterations tell them (Neyman's allocation), but a tenth of it
-    evenly. A hypothesis that is zero at all points of an iteration is integrated with an even grid. Raises InputError
-    for less than a point an iteration.
+    proportion to their standard deviations, as the last iteration tells them (Neyman's allocation), but a tenth of it
+    evenly: ``effective`` and ``draws`` are of this rest. A hypothesis that is zero at all points of an iteration is
+    integrated with an even grid. Raises InputError for less than a point an iteration, and without events.
     """
+    if len(rows) == 0:
+        raise InputError("rows: no event to integrate")
     each = int(adapting * evaluations) // (rows.shape[1] * iterations)
     rest = evaluations - each * iterations * rows.shape[1]
     if each < 1 or rest < _LEAST_POINTS * rows.shape[1]:
@@ -150,7 +151,7 @@ def by_vegas(
         for events in rows.split(max(1, _POINTS_AT_ONCE // evaluations))
         for one in _stratified(integrand, events, each, rest, iterations, bins, generator)
     ]
-    return EventIntegrals(*(torch.cat([getattr(one, name) for one in found]) for name in vars(found[0])))
+    return EventIntegrals.concatenate(found)
 
 
 def _stratified(integrand, rows, each, rest, iterations, bins, generator) -> list[EventIntegrals]:

@@ -9,42 +9,23 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from rewind import kinematics
-from rewind.events.processes import PROCESSES
 from rewind.integrate import SplineFlow
-from rewind.mem.quark_jets import QUARKS, QuarkJets
+from rewind.mem.quark_jets import LEAST_PT, QUARKS, LogDensity, QuarkJets
 from rewind.nn import checkpoints
 from rewind.nn.preprocessing import Standardize
 from rewind.nn.training import Trainable, fit_and_save
 from rewind.nn.transformer import SetEncoder
 
-__all__ = ["LearntTransfer", "LogDensity", "load_transfer", "train_transfer"]
+__all__ = ["LearntTransfer", "load_transfer", "train_transfer"]
 
 _ANGLE, _MISS = 0.03, 20.0  # scales of angles and of p_T^miss in GeV, beyond which coordinates are logarithmic
-_THRESHOLD = PROCESSES["tth_semileptonic"].selection.jet_pt
 _STEEP = 1.5  # a logistic function of a standardised coordinate times this is nearly even
 _N = len(QUARKS)
-
-
-class LogDensity(NamedTuple):
-    """Hold ln of the factors of p(reco | partons): ``existence`` ``(B, 6)`` of what happened, ``energy`` ``(B, 6)`` in
-    1/GeV and ``angles`` ``(B, 6)`` in η and φ, both zero without a jet, and ``met`` ``(B,)`` in 1/GeV².
-    """
-
-    existence: Tensor
-    energy: Tensor
-    angles: Tensor
-    met: Tensor
-
-    @property
-    def total(self) -> Tensor:
-        """Return their sum ``(B,)``."""
-        return (self.existence + self.energy + self.angles).sum(1) + self.met
 
 
 class _Factor(nn.Module):
@@ -98,7 +79,7 @@ class LearntTransfer(Trainable):
         return self.partons.tokens(tokens, torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device))
 
     def _seen(self, coordinates: Tensor, found: Tensor) -> Tensor:
-        """Return what the recurrent network reads of measured jets ``(..., 4)``."""
+        """Return what the recurrent network reads ``(..., 4)`` of jets' coordinates ``(..., 3)`` and their flags."""
         return torch.cat([found[..., None], self.jet_scale(coordinates).clip(-5, 5) * found[..., None]], -1)
 
     def _factors(self, features: Tensor, jets: Tensor, found: Tensor, missing: Tensor) -> LogDensity:
@@ -118,7 +99,7 @@ class LearntTransfer(Trainable):
 
     def _energy_seen(self, x: Tensor) -> Tensor:
         """Return what the angles' factor reads of the energy's coordinate ``(n, 1)``."""
-        return ((x - self.jet_scale.mean[:1]) / self.jet_scale.scale[:1]).clip(-5, 5).float()
+        return self.energy.scale(x).clip(-5, 5).float()
 
     def loss(self, batch) -> Tensor:
         """Return the negative mean log-density of features, jets' coordinates, flags and p_T^miss."""
@@ -158,7 +139,7 @@ def _features(event: QuarkJets) -> Tensor:
     """Return ``(B, 6, 6)`` of quarks: energy, p_T, η, azimuth from the lepton's, and how near to the threshold."""
     p, eta = event.quarks, kinematics.eta(event.quarks)
     turn = kinematics.phi(p) - kinematics.phi(event.lepton)[:, None]
-    threshold = (p[..., 0] / (_THRESHOLD * eta.cosh())).log()
+    threshold = (p[..., 0] / (LEAST_PT * eta.cosh())).log()
     columns = (p[..., 0] / 100).log(), (kinematics.pt(p) / 50).log(), eta, turn.cos(), turn.sin(), threshold
     return torch.stack(columns, -1)
 
@@ -223,7 +204,6 @@ def train_transfer(
     torch.manual_seed(seed)
     configuration = dict(size or {})
     model = LearntTransfer(**configuration).fit_scales(train)
-    options = {"batch_size": 256, "learning_rate": 2e-3, "ema_decay": 0.995} | training
     record = fit_and_save(
         model,
         _batch(train),
@@ -232,7 +212,7 @@ def train_transfer(
         configuration=configuration,
         n_events=len(train),
         seed=seed,
-        **options,
+        **({"batch_size": 256, "learning_rate": 2e-3, "ema_decay": 0.995} | training),
     )
     return model, record
 

@@ -12,12 +12,11 @@ from scipy.special import expit
 from torch import Tensor
 
 from rewind import kinematics
-from rewind.events.processes import PROCESSES
+from rewind.errors import InputError
 from rewind.mem import transfer
 from rewind.mem.full_simulation import fit_recoil
-from rewind.mem.learnt_transfer import LogDensity
 from rewind.mem.legs import along, unit_vector
-from rewind.mem.quark_jets import QuarkJets
+from rewind.mem.quark_jets import LEAST_PT, LogDensity, QuarkJets
 from rewind.mem.response import log_recoil
 from rewind.mem.transfer import DoubleGaussian
 
@@ -26,14 +25,13 @@ __all__ = ["KINDS", "Efficiency", "ProductTransfer", "fit"]
 KINDS = ((0, 1, 4, 5), (2, 3))
 """Places of b and of light quarks in `rewind.mem.quark_jets.QUARKS`: each kind has its function."""
 
-_LEAST = PROCESSES["tth_semileptonic"].selection.jet_pt
 _SURE = 1e-6
 _TRIES = 100
 
 
 @dataclass(frozen=True)
 class Efficiency:
-    """Hold P(jet) = floor + (peak − floor) s((ln p_T/25 GeV − turn_on)/rise) s((edge − ``|η|``)/width), s logistic."""
+    """Hold P(jet) = floor + (peak − floor) s((ln(p_T/25 GeV) − turn_on)/rise) s((edge − ``|η|``)/width), s logistic."""
 
     floor: float
     peak: float
@@ -44,7 +42,7 @@ class Efficiency:
 
     def of(self, quarks: Tensor) -> Tensor:
         """Return the probability ``(...)`` that ``quarks`` ``(..., 4)`` leave a jet."""
-        above = torch.sigmoid(((kinematics.pt(quarks) / _LEAST).log() - self.turn_on) / self.rise)
+        above = torch.sigmoid(((kinematics.pt(quarks) / LEAST_PT).log() - self.turn_on) / self.rise)
         inside = torch.sigmoid((self.edge - kinematics.eta(quarks).abs()) / self.width)
         return (self.floor + (self.peak - self.floor) * above * inside).clip(_SURE, 1 - _SURE)
 
@@ -76,22 +74,26 @@ class ProductTransfer:
             for i in places:
                 there = event.found[:, i]
                 jet, known = event.jets[there, i], event.quarks[there, i, 0].clip(*function.energy_range)
-                threshold = (_LEAST * kinematics.eta(jet).cosh()).clip(max=jet[:, 0])
+                threshold = (LEAST_PT * kinematics.eta(jet).cosh()).clip(max=jet[:, 0])
                 energy[there, i] = function.log_prob(jet[:, 0], known, least=threshold)
         error = event.met - event.neutrino[:, 1:3]
         return LogDensity(existence, energy, torch.zeros_like(energy), log_recoil(error.square().sum(1), *self.met))
 
     def sample(self, event: QuarkJets, generator: torch.Generator) -> QuarkJets:
-        """Return events with jets, along their quarks, and p_T^miss drawn anew."""
+        """Return events with jets, along their quarks, and p_T^miss drawn anew.
+
+        Quarks' energies count within the functions' range. A jet that a hundred draws leave below the threshold, of a
+        quark that has one by the efficiency alone, is put onto it.
+        """
         draw = torch.rand(event.found.shape, generator=generator, dtype=torch.float64)
         found = draw < self.chances(event)
         energy = torch.zeros_like(draw)
-        threshold = _LEAST * kinematics.eta(event.quarks).cosh()
+        threshold = LEAST_PT * kinematics.eta(event.quarks).cosh()
         for places, function in zip(KINDS, self.functions, strict=True):
             for i in places:
                 known = event.quarks[:, i, 0].clip(*function.energy_range)
                 for _ in range(_TRIES):
-                    low = energy[:, i] < threshold[:, i]
+                    low = found[:, i] & (energy[:, i] < threshold[:, i])
                     energy[low, i] = function.sample(known[low], generator)
         energy = torch.where(energy < threshold, threshold, energy)
         share, *sigmas = self.met
@@ -102,25 +104,28 @@ class ProductTransfer:
 
 
 def fit(event: QuarkJets) -> ProductTransfer:
-    """Return the fit by maximum likelihood; raises InputError as :func:`rewind.mem.transfer.fit` does."""
+    """Return the fit by maximum likelihood; raises InputError as what it fits with does."""
     functions, efficiencies = [], []
     for places in KINDS:
         found, quarks, jets = (getattr(event, name)[:, places] for name in ("found", "quarks", "jets"))
         measured, energy = jets[found][:, 0], quarks[found][:, 0]
-        least = (_LEAST * kinematics.eta(jets[found]).cosh()).clip(max=measured)
+        least = (LEAST_PT * kinematics.eta(jets[found]).cosh()).clip(max=measured)
         functions.append(transfer.fit(measured, energy, least=least))
         efficiencies.append(_efficiency(quarks.flatten(0, 1), found.flatten()))
     error = event.met - event.neutrino[:, 1:3]
     return ProductTransfer(tuple(functions), tuple(efficiencies), fit_recoil(error))
 
 
-def _efficiency(quarks: Tensor, found: Tensor) -> Efficiency:
+def _efficiency(quarks: Tensor, has_jet: Tensor) -> Efficiency:
     def read(x: np.ndarray) -> Efficiency:
         return Efficiency(*(float(expit(v)) for v in x[:2]), float(x[2]), *np.exp(x[3:]).tolist())
 
     def loss(x: np.ndarray) -> float:
         chance = read(x).of(quarks)
-        return -float(torch.where(found, chance, 1 - chance).log().mean())
+        return -float(torch.where(has_jet, chance, 1 - chance).log().mean())
 
     start = (-4.0, 3.0, 0.2, math.log(0.2), math.log(2.5), math.log(0.1))
-    return read(minimize(loss, start, method="Nelder-Mead", options={"maxiter": 3_000, "maxfev": 3_000}).x)
+    found = minimize(loss, start, method="Nelder-Mead", options={"maxiter": 5_000, "maxfev": 5_000})
+    if not found.success:
+        raise InputError(f"efficiency: no fit to {len(quarks)} quarks; use more events")
+    return read(found.x)

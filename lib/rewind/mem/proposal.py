@@ -38,10 +38,12 @@ class Pairs(NamedTuple):
 def pairs(unknowns: Unknowns, outgoing: Tensor, generator: torch.Generator, *, cuts: dict | None = None) -> Pairs:
     """Return training pairs from leading-order momenta ``(B, n, 4)``, those of events that are accepted.
 
-    ``cuts`` changes the selection: a posterior does not depend on it, so that looser cuts cost nothing but events. Cuts
-    on jets decide which of them are lost: they must stay where the topology lets some be.
+    ``cuts`` changes the selection: a posterior does not depend on it, so that looser cuts cost nothing but events.
+    Raises InputError for cuts on jets where the topology lets some be lost, since they decide which.
     """
     topology, response = unknowns.topology, unknowns.response
+    if topology.lost and {"jet_pt", "jet_eta"} & set(cuts or {}):
+        raise InputError("cuts: jet_pt and jet_eta decide which jets are lost, and must stay for this topology")
     topology = replace(topology, selection=topology.selection.changed(**(cuts or {})))
     partons, event, _ = response.simulate(outgoing, topology, generator)
     which, partons = truth(event, partons, topology)
@@ -117,9 +119,16 @@ class Proposal(Trainable):
 
 
 class EventFlow:
-    """Draw the unknowns of measured events with a trained proposal: what `rewind.mem.integrals.draw` asks for."""
+    """Draw the unknowns of measured events with a trained proposal: what `rewind.mem.integrals.draw` asks for.
+
+    Raises InputError for a proposal of other unknowns or of another response.
+    """
 
     def __init__(self, unknowns: Unknowns, proposal: Proposal):
+        if proposal.dims != unknowns.dims:
+            raise InputError(f"a proposal of {proposal.dims} unknowns: the integrand has {unknowns.dims}")
+        if proposal.response.to_dict() != unknowns.response.to_dict():
+            raise InputError("the proposal has learnt another response than the integrand's: give both the same")
         self.unknowns, self.proposal, self.guide = unknowns, proposal, Guide(unknowns)
 
     def read(self, found: Tensor) -> Tensor:

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import awkward as ak
 import numpy as np
 import torch
 from torch import Tensor
 
-from rewind import kinematics
 from rewind.errors import InputError
+from rewind.events.processes import PROCESSES
 from rewind.events.tensors import Columns, momenta, transverse
+from rewind.mem.hard_process import INCOMING, before_radiation
 
-__all__ = ["QUARKS", "QuarkJets", "from_records"]
+__all__ = ["LEAST_PT", "QUARKS", "LogDensity", "QuarkJets", "from_records"]
 
 QUARKS = ("b of t_lep", "b of t_had", "down-type", "up-type", "b of H, harder", "b of H, softer")
-_INCOMING, _TOP, _W, _HIGGS, _BOTTOM, _NEUTRINOS = 2, 6, 24, 25, 5, (12, 14, 16)
+LEAST_PT = PROCESSES["tth_semileptonic"].selection.jet_pt
+"""GeV, below which the simulation stores no jet."""
+
+_TOP, _W, _HIGGS, _BOTTOM, _NEUTRINOS = 6, 24, 25, 5, (12, 14, 16)
 _FINAL = 1
 
 
@@ -37,6 +42,22 @@ class QuarkJets(Columns):
     met: Tensor
 
 
+class LogDensity(NamedTuple):
+    """Hold ln of the factors of p(reco | partons): ``existence`` ``(B, 6)`` of what happened, ``energy`` ``(B, 6)`` in
+    1/GeV and ``angles`` ``(B, 6)`` in η and φ, both zero without a jet, and ``met`` ``(B,)`` in 1/GeV².
+    """
+
+    existence: Tensor
+    energy: Tensor
+    angles: Tensor
+    met: Tensor
+
+    @property
+    def total(self) -> Tensor:
+        """Return their sum ``(B,)``."""
+        return (self.existence + self.energy + self.angles).sum(1) + self.met
+
+
 def from_records(records: ak.Array) -> QuarkJets:
     """Return quarks and their jets of event records (`rewind.events.samples.load`).
 
@@ -47,31 +68,25 @@ def from_records(records: ak.Array) -> QuarkJets:
         raise InputError(f"event {event}: {ak.num(records.Lepton)[event]} leptons; exactly one is needed")
     hard = records.LHEPart
     sizes = ak.to_numpy(ak.num(hard))
-    if (sizes != sizes[0]).any():
-        raise InputError("records: hard processes of different lengths; one process is needed")
+    if len(sizes) == 0 or (sizes != sizes[0]).any():
+        raise InputError("records: no events, or hard processes of different lengths; one process is needed")
     kind, mother, status = (ak.to_numpy(hard[name]) for name in ("pdgId", "mother", "status"))
-    p = momenta(hard).reshape(*kind.shape, 4)
     rank = _ranks(kind, np.take_along_axis(kind, np.maximum(mother, 0), 1), status == _FINAL)
     chosen = rank.argsort(1, kind="stable")[:, : len(QUARKS)]
 
-    up = np.take_along_axis(mother, chosen, 1)
-    of_w = np.abs(np.take_along_axis(kind, up, 1)) == _W
-    resonance = np.where(of_w, np.take_along_axis(mother, up, 1), up)
-    copies = momenta(records.GenPart).reshape(len(kind), -1, 4)
-    boost = (_at(p, chosen), _at(p, resonance), _at(copies, resonance - _INCOMING))
-    quarks = kinematics.boost_between(*boost)
+    event = np.repeat(np.arange(len(kind)), len(QUARKS))
+    quarks = before_radiation(records, event, chosen.ravel())[0].reshape(*chosen.shape, 4)
     first = quarks[:, -2:, 0].argmax(1)[:, None]
     order = np.concatenate([np.tile(np.arange(4), (len(kind), 1)), 4 + first, 5 - first], 1)
     quarks, chosen = _at(quarks, order), np.take_along_axis(chosen, order, 1)
 
-    is_neutrino = np.isin(np.abs(kind), _NEUTRINOS)
-    jets, found = _jets(records.Jet, chosen - _INCOMING)
+    jets, found = _jets(records.Jet, chosen - INCOMING)
     return QuarkJets(
         torch.from_numpy(quarks),
         torch.from_numpy(jets),
         torch.from_numpy(found),
         torch.from_numpy(momenta(records.Lepton)),
-        torch.from_numpy(p[is_neutrino]),
+        torch.from_numpy(momenta(hard)[np.isin(np.abs(kind), _NEUTRINOS).ravel()]),
         torch.from_numpy(transverse(records.MET)),
     )
 
@@ -86,9 +101,10 @@ def _ranks(kind: np.ndarray, of: np.ndarray, final: np.ndarray) -> np.ndarray:
     light = final & (np.abs(kind) <= _BOTTOM) & (np.abs(of) == _W)
     of_top = final & (np.abs(kind) <= _BOTTOM) & (np.abs(of) == _TOP)  # seldom of another generation
     of_higgs = final & (np.abs(kind) == _BOTTOM) & (of == _HIGGS)
-    numbers = [x.sum(1) for x in (is_neutrino, light, of_top, of_higgs)]
-    if not (np.stack(numbers, 1) == (1, 2, 2, 2)).all():
-        raise InputError("records: tt̄H with H → bb̄, one neutrino and two light quarks is needed")
+    numbers = np.stack([x.sum(1) for x in (is_neutrino, light, of_top, of_higgs)], 1)
+    wrong = (numbers != (1, 2, 2, 2)).any(1)
+    if wrong.any():
+        raise InputError(f"event {int(wrong.argmax())}: tt̄H with H → bb̄, one neutrino and two light quarks is needed")
     leptonic = np.sign((kind * is_neutrino).sum(1, keepdims=True))  # ν comes with W⁺ and t
     rank = np.full(kind.shape, 99)
     rank[of_top & (np.sign(of) == leptonic)] = 0

@@ -227,7 +227,7 @@ class Response:
         """Return ``partons`` ``(B, n, 4)`` of recoiling systems, what is measured of them, and which are accepted.
 
         Where the topology lets quarks be lost, those that are come to stand behind the others. Events with a quark
-        outside the transfer functions' range are not accepted.
+        outside the transfer functions' range are not accepted, but for light ones below it where they may be lost.
         """
         places = topology.lights + topology.lost
         bottoms, is_bottom = self._jets(self.bottom, partons[:, topology.bottoms], M_B, generator)

@@ -7,7 +7,7 @@ top that decays to the lepton, whichever its charge, and then the other one.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import awkward as ak
@@ -20,7 +20,7 @@ from rewind.errors import InputError
 from rewind.events.processes import find_process
 from rewind.events.tensors import Columns, transverse
 
-__all__ = ["MAX_JETS", "Dataset", "concatenate", "from_records", "load", "simulated"]
+__all__ = ["MAX_JETS", "Dataset", "from_records", "load", "simulated"]
 
 MAX_JETS = 10
 _NEUTRINOS, _BOTTOM, _TOP = (12, 14, 16), 5, 6
@@ -111,11 +111,6 @@ class Dataset(Columns):
 
 def _unphysical(energy: Tensor, momentum: Tensor) -> Tensor:
     return energy < momentum * (1 - 1e-6)
-
-
-def concatenate(parts: Sequence[Dataset]) -> Dataset:
-    """Return the events of all ``parts``, one after the other."""
-    return Dataset(*(torch.cat([getattr(part, field.name) for part in parts]) for field in fields(Dataset)))
 
 
 def _chosen(particles: ak.Array, event: np.ndarray, n: int, slots: np.ndarray, n_slots: int) -> np.ndarray:
@@ -225,4 +220,4 @@ def simulated(process: str, n_events: int, seeds: Sequence[int], *, workers: int
     n_leptons = find_process(process).selection.n_leptons
     options = {"underlying_event": False, "generated_fraction": 0.0, "levels": ("detector",)} | options
     paths = [events.sample(process, n_events, seed=seed, workers=workers, **options) for seed in seeds]
-    return concatenate([load(path, n_leptons) for path in paths])
+    return Dataset.concatenate([load(path, n_leptons) for path in paths])
