@@ -225,6 +225,15 @@ def test_all_couplings_of_an_event_contain_its_cp_phase(simulated):
     torch.testing.assert_close(many @ amplitudes.coupling_monomials(1.0, alpha, 0.0).T, three, rtol=1e-8, atol=0)
 
 
+def test_reflected_collisions_are_as_likely(simulated):
+    unknowns, outgoing = simulated["tth_semileptonic"][0], simulated["tth_semileptonic"][-1][:300]
+    first, *others = (unknowns.density(q) for q in proposal.orientations(outgoing))
+    for other, sign in zip(others, (-1, -1, 1), strict=True):
+        assert (other[:, 0] / first[:, 0] - 1).abs().median() < 1e-3
+        odd = other[:, 1] - sign * first[:, 1]
+        assert odd.abs().median() < 0.03 * first[:, 1].abs().median()
+
+
 def test_even_draws_and_vegas_agree(simulated):
     unknowns, _, _, rows, _, _ = simulated["ttbar_dilepton"]
     rows = rows[:12]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,7 +21,7 @@ from rewind.nn import checkpoints
 from rewind.nn.preprocessing import Standardize
 from rewind.nn.training import Trainable, fit_and_save
 
-__all__ = ["EventFlow", "Pairs", "Proposal", "load_proposal", "pairs", "train_proposal"]
+__all__ = ["EventFlow", "Pairs", "Proposal", "load_proposal", "orientations", "pairs", "train_proposal"]
 
 _ROUNDS = 10
 
@@ -33,6 +34,16 @@ class Pairs(NamedTuple):
     points: Tensor
     features: Tensor
     which: Tensor
+
+
+def orientations(outgoing: Tensor) -> list[Tensor]:
+    """Return leading-order momenta ``(B, n, 4)`` as they are and reflected in y, in z and in both.
+
+    All are equally likely where couplings conserve CP, but for effects of widths: more to learn from where events are
+    few.
+    """
+    signs = torch.tensor([(1, 1, y, z) for y, z in product((1, -1), repeat=2)]).to(outgoing)
+    return [outgoing * sign for sign in signs]
 
 
 def pairs(unknowns: Unknowns, outgoing: Tensor, generator: torch.Generator, *, cuts: dict | None = None) -> Pairs:
