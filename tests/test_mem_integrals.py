@@ -231,7 +231,7 @@ def test_reflected_collisions_are_as_likely(simulated):
     for other, sign in zip(others, (-1, -1, 1), strict=True):
         assert (other[:, 0] / first[:, 0] - 1).abs().median() < 1e-3
         odd = other[:, 1] - sign * first[:, 1]
-        assert odd.abs().median() < 0.03 * first[:, 1].abs().median()
+        assert odd.abs().median() < 0.1 * first[:, 1].abs().median()
 
 
 def test_even_draws_and_vegas_agree(simulated):
