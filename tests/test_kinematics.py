@@ -37,3 +37,11 @@ def test_delta_phi_is_wrapped_and_equivalent(a, b):
     d = k.delta_phi(a, b)
     assert -np.pi <= d <= np.pi
     np.testing.assert_allclose(np.exp(1j * d), np.exp(1j * (a - b)), atol=1e-9)
+
+
+def test_delta_r_crosses_the_seam_of_azimuths():
+    first, second = (k.from_pt_eta_phi_mass(*map(np.float64, x)) for x in ((30, 0.5, 3.1, 0), (50, 0.1, -3.1, 5)))
+    turn = 2 * np.pi - 6.2
+    expected = np.hypot(k.eta(first) - k.eta(second), turn)
+    np.testing.assert_allclose(k.delta_r(first, second), expected)
+    np.testing.assert_allclose(k.delta_r(torch.from_numpy(first), torch.from_numpy(second)).numpy(), expected)

@@ -9,7 +9,7 @@ import torch
 
 from rewind import events, kinematics
 from rewind.errors import InputError
-from rewind.mem import full_simulation
+from rewind.mem import full_simulation, quark_jets
 from rewind.mem.response import DILEPTON, TTH, Response, accepted, rows
 from rewind.mem.transfer import DoubleGaussian
 
@@ -58,6 +58,11 @@ def test_tth_events_are_rows_of_the_method():
     inside = accepted(found.events, TTH.selection)
     assert inside.double().mean() > 0.8
     assert rows(found.events[inside], TTH).shape == (int(inside.sum()), 24, 30)
+    truth = quark_jets.from_records(records[found.kept])
+    taken = torch.cat([found.events.bottoms, found.events.lights], 1)[..., 0].sort(1).values
+    same = ((taken - truth.jets[..., 0].sort(1).values).abs() < 1e-3).all(1) & truth.found.all(1)
+    torch.testing.assert_close(found.complete, same)
+    assert 0.1 < found.complete.double().mean() < 0.5
     charge = ak.to_numpy(records[found.kept].Lepton.charge[:, 0])
     np.testing.assert_array_equal(found.mirrored.numpy(), charge < 0)
     phi = kinematics.phi(found.events.leptons[:, 0]).numpy() + np.pi * found.mirrored.numpy()

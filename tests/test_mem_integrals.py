@@ -12,7 +12,7 @@ from rewind import kinematics
 from rewind.errors import InputError
 from rewind.generation.partons import hadronic_process
 from rewind.integrate import adapted_grid, unweight
-from rewind.mem import categories, integrals, likelihood, proposal, response
+from rewind.mem import categories, integrals, likelihood, mass_fit, proposal, response
 from rewind.mem.features import read
 from rewind.mem.guide import Guide, Guided
 from rewind.mem.legs import along, leptonic_leg, partner, turn_of
@@ -20,6 +20,7 @@ from rewind.mem.response import DILEPTON, TTH, TTH_LOST, Response
 from rewind.mem.transfer import DoubleGaussian
 from rewind.mem.unknowns import DileptonUnknowns, TTHCouplings, TTHLostUnknowns, TTHUnknowns
 from rewind.physics import amplitudes
+from rewind.physics.hadronic import with_incoming
 from rewind.physics.recoil import recoiling, without_recoil
 
 PARAMETERS = [0.74, -9.9, 0.95, 0.07, 1.09, 0.02, -30.0, 0.5, 0.42, 0.0, 66.8]
@@ -219,19 +220,58 @@ def test_all_couplings_of_an_event_contain_its_cp_phase(simulated):
     u = unknowns.units(partons, row)[:30]
     many = TTHCouplings(unknowns.process, RESPONSE).polynomial(u, row[:30])
     alpha = torch.tensor([0.0, 0.7, -1.2]).double()
-    three = unknowns.polynomial(u, row[:30]) @ torch.stack(
-        [alpha.cos() ** 2, alpha.cos() * alpha.sin(), alpha.sin() ** 2]
-    )
+    three = unknowns.polynomial(u, row[:30]) @ amplitudes.cp_monomials(alpha).T
     torch.testing.assert_close(many @ amplitudes.coupling_monomials(1.0, alpha, 0.0).T, three, rtol=1e-8, atol=0)
 
 
 def test_reflected_collisions_are_as_likely(simulated):
-    unknowns, outgoing = simulated["tth_semileptonic"][0], simulated["tth_semileptonic"][-1][:300]
-    first, *others = (unknowns.density(q) for q in proposal.orientations(outgoing))
+    """Without widths a reflection is a symmetry of tree amplitudes, but that the CP-odd part changes its sign."""
+    outgoing = simulated["tth_semileptonic"][-1][:200]
+    narrow = replace(amplitudes.DEFAULT, w_t=1e-9, w_w=1e-9, w_h=1e-9)
+    hard = without_recoil(outgoing)
+    first, *others = (
+        amplitudes.cp_polynomial("gg_tth_semilep_bb", with_incoming(q, hard.sqrt_s), parameters=narrow, check=False)
+        for q in proposal._orientations(hard.momenta)
+    )
     for other, sign in zip(others, (-1, -1, 1), strict=True):
-        assert (other[:, 0] / first[:, 0] - 1).abs().median() < 1e-3
-        odd = other[:, 1] - sign * first[:, 1]
-        assert odd.abs().median() < 0.1 * first[:, 1].abs().median()
+        expected = first * torch.tensor([1.0, sign, 1.0]).double()
+        scale = first[:, :1].maximum(first[:, 2:])
+        assert ((other - expected).abs() / scale).max() < 1e-6
+
+
+def test_a_proposal_learns_from_momenta_alone(simulated):
+    unknowns, *_, outgoing = simulated["ttbar_dilepton"]
+    size = {"layers": 1, "bins": 4, "hidden": 8}
+    options = {"cuts": LOOSE, "size": size, "epochs": 1, "batch_size": 64}
+    _, record = proposal.learn(unknowns, outgoing[:300], generator(6), at_once=100, repeats=2, **options)
+    seen = proposal.pairs(unknowns, outgoing[100:300], generator(6), cuts=LOOSE)
+    assert abs(record["n_training_events"] / (8 * len(seen.which)) - 1) < 0.2
+    with pytest.raises(InputError, match="the first 300 only validate"):
+        proposal.learn(unknowns, outgoing[:300], generator(6), at_once=300, **options)
+
+
+def test_a_mass_fit_names_jets_better_than_chance(simulated):
+    _, _, _, rows, row, _ = simulated["tth_semileptonic"]
+    found = mass_fit.fit(row).probabilities(rows)
+    torch.testing.assert_close(found.sum(1), torch.ones(len(rows)).double())
+    torch.testing.assert_close(found[:, ::2], found[:, 1::2])  # light jets alike
+    true = (rows - row[:, None]).abs().sum(2).argmin(1)
+    assert float(found[torch.arange(len(true)), true].mean()) > 4 / 24
+    with pytest.raises(InputError, match="at least 50"):
+        mass_fit.fit(row[:20])
+
+
+def test_pulls_and_scores_of_known_numbers():
+    rng = np.random.default_rng(3)
+    pulls = 0.3 + 1.2 * rng.standard_normal(4_000)
+    mean, width = likelihood.pull_moments(pulls, rng, common=0.01)
+    assert abs(mean.value - 0.3) < 4 * 1.2 / 4_000**0.5
+    assert abs(mean.error - (1.2**2 / 4_000 + 0.01) ** 0.5) < 0.002
+    assert abs(width.value - 1.2) < 4 * width.error
+    assert abs(width.error / (1.2 / 8_000**0.5) - 1) < 0.3
+    true, noise = rng.standard_normal((2, 200_000))
+    assert abs(likelihood.score_information(2 * true, 2 * true) - 4) < 0.05
+    assert abs(likelihood.score_information(true + noise, true) - 0.5) < 0.01
 
 
 def test_even_draws_and_vegas_agree(simulated):

@@ -44,8 +44,7 @@ def test_quarks_stand_in_their_order(records, event):
 
 
 def test_jets_lie_near_their_quarks(event):
-    turn = kinematics.delta_phi(kinematics.phi(event.jets), kinematics.phi(event.quarks))
-    distance = torch.hypot(turn, kinematics.eta(event.jets) - kinematics.eta(event.quarks))[event.found]
+    distance = kinematics.delta_r(event.jets, event.quarks)[event.found]
     assert float((distance < 0.2).double().mean()) > 0.9
     assert (event.jets[~event.found] == 0).all()
 

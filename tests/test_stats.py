@@ -178,3 +178,17 @@ def test_a_posterior_mean_deviates_in_bins_of_the_truth_and_not_in_bins_of_itsel
     assert np.all(abs(found + stats.mean_in_bins(truth, truth, edges)[0] / 2) < 4 * error)
     with pytest.raises(InputError, match="bin 8 to 9: 0 entries"):
         stats.mean_in_bins(truth, truth, [8, 9])
+
+
+def test_reliability_of_true_and_overconfident_probabilities():
+    rng = np.random.default_rng(9)
+    said = rng.dirichlet(np.ones(3), 20_000)
+    true = (rng.random((len(said), 1)) > said.cumsum(1)).sum(1)
+    edges = np.linspace(0, 1, 6)
+    mean, share, error = stats.reliability(said, true, edges, rng)
+    assert (np.abs(share - mean) < 4 * error).all()
+    assert (np.diff(mean) > 0.1).all()
+    bold = said**3 / (said**3).sum(1, keepdims=True)
+    mean, share, error = stats.reliability(bold, true, edges, rng)
+    assert share[-1] < mean[-1] - 4 * error[-1]
+    assert np.isnan(stats.reliability(said[:20], true[:20], edges, rng)[:, -1]).all()

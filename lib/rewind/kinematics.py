@@ -5,7 +5,7 @@ Functions accept NumPy arrays and torch tensors with any batch axes in front.
 
 from __future__ import annotations
 
-__all__ = ["boost_between", "delta_phi", "eta", "from_pt_eta_phi_mass", "mass", "mass_squared", "phi", "pt"]
+__all__ = ["boost_between", "delta_phi", "delta_r", "eta", "from_pt_eta_phi_mass", "mass", "mass_squared", "phi", "pt"]
 
 import math
 
@@ -48,6 +48,11 @@ def mass(p):
 def delta_phi(first, second):
     """Return the difference of two azimuths, wrapped into [−π, π)."""
     return (first - second + math.pi) % (2 * math.pi) - math.pi
+
+
+def delta_r(first, second):
+    """Return ΔR ``(...)`` = √(Δη² + Δφ²) of momenta ``(..., 4)``."""
+    return _library(first).hypot(eta(first) - eta(second), delta_phi(phi(first), phi(second)))
 
 
 def from_pt_eta_phi_mass(pt, eta, phi, mass):

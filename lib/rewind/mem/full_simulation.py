@@ -47,10 +47,13 @@ def dilepton_events(records: ak.Array) -> Measured:
 
 
 class OneLepton(NamedTuple):
-    """Hold ``events`` ``(B,)`` of tt̄H with one lepton, which of them are ``mirrored``, and which records they are."""
+    """Hold ``events`` ``(B,)`` of tt̄H with one lepton, which of them are ``mirrored``, and of which all six jets stem
+    from the six quarks (``complete``); ``kept`` tells which records they are.
+    """
 
     events: Measured
     mirrored: Tensor
+    complete: Tensor
     kept: np.ndarray
 
 
@@ -72,7 +75,9 @@ def tth_events(records: ak.Array) -> OneLepton:
     turn = torch.where(mirrored, -1.0, 1.0)[:, None].double()
     signs = torch.cat([torch.ones_like(turn), turn, turn, turn], 1)[:, None]
     objects = (p * signs for p in (found.leptons, found.bottoms, found.lights))
-    return OneLepton(Measured(*objects, found.met * turn), mirrored, kept)
+    known = (ak.all(jets.partonIdx >= 0, axis=1) for jets in (bottoms, lights))
+    complete = torch.from_numpy(np.logical_and(*(ak.to_numpy(x) for x in known)))
+    return OneLepton(Measured(*objects, found.met * turn), mirrored, complete, kept)
 
 
 def _measured(records: ak.Array, leptons: ak.Array, bottoms: ak.Array, lights: ak.Array) -> Measured:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from rewind.errors import InputError
-from rewind.stats import Estimate
+from rewind.stats import Estimate, bootstrap
 
 __all__ = [
     "Fit",
@@ -24,6 +24,8 @@ __all__ = [
     "log_likelihood",
     "optimal_observables",
     "powers",
+    "pull_moments",
+    "score_information",
     "visible",
 ]
 
@@ -147,6 +149,22 @@ def _crossing(theta: np.ndarray, values: np.ndarray) -> float:
         return np.inf
     i = under[0]
     return float(theta[i - 1] + (theta[i] - theta[i - 1]) * values[i - 1] / (values[i - 1] - values[i]))
+
+
+def pull_moments(pulls, rng: np.random.Generator, *, common: float = 0.0) -> tuple[Estimate, Estimate]:
+    """Return mean and standard deviation of ``pulls`` ``(E,)``; ``common`` is the variance that all of them share."""
+    pulls = np.asarray(pulls)
+    mean = Estimate(float(pulls.mean()), float(pulls.var(ddof=1) / len(pulls) + common) ** 0.5)
+    return mean, bootstrap(lambda x: float(np.std(x, ddof=1)), pulls, rng=rng)
+
+
+def score_information(seen, true) -> float:
+    """Return what ``seen`` ``(B,)``, however noisy, tells of a parameter whose ``true`` score is ``(B,)``.
+
+    It is cov²/var(seen), Fisher's information of an event to first order, and at most the variance of the true score.
+    """
+    both = np.cov(seen, true)
+    return float(both[0, 1] ** 2 / both[0, 0])
 
 
 def optimal_observables(coefficients: Tensor) -> Tensor:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from rewind.errors import InputError
+from rewind.events.tensors import Columns
 from rewind.integrate import SplineFlow
 from rewind.mem.features import read
 from rewind.mem.guide import Guide
@@ -21,12 +21,13 @@ from rewind.nn import checkpoints
 from rewind.nn.preprocessing import Standardize
 from rewind.nn.training import Trainable, fit_and_save
 
-__all__ = ["EventFlow", "Pairs", "Proposal", "load_proposal", "orientations", "pairs", "train_proposal"]
+__all__ = ["EventFlow", "Pairs", "Proposal", "learn", "load_proposal", "pairs", "train_proposal"]
 
 _ROUNDS = 10
 
 
-class Pairs(NamedTuple):
+@dataclass(frozen=True)
+class Pairs(Columns):
     """Hold what a proposal learns from: guided numbers ``(B, dims)``, features ``(B, H, F)`` by hypothesis, and which
     of these is true ``(B,)``.
     """
@@ -36,7 +37,7 @@ class Pairs(NamedTuple):
     which: Tensor
 
 
-def orientations(outgoing: Tensor) -> list[Tensor]:
+def _orientations(outgoing: Tensor) -> list[Tensor]:
     """Return leading-order momenta ``(B, n, 4)`` as they are and reflected in y, in z and in both.
 
     All are equally likely where couplings conserve CP, but for effects of widths: more to learn from where events are
@@ -63,6 +64,31 @@ def pairs(unknowns: Unknowns, outgoing: Tensor, generator: torch.Generator, *, c
     row = found[torch.arange(len(which)), which]
     points, _ = Guide(unknowns).from_units(unknowns.units(partons, row), row)
     return Pairs(points.float(), features, which)
+
+
+def learn(
+    unknowns: Unknowns,
+    outgoing: Tensor,
+    generator: torch.Generator,
+    path: str | Path | None = None,
+    *,
+    cuts: dict | None = None,
+    repeats: int = 1,
+    at_once: int = 20_000,
+    **options,
+) -> tuple[Proposal, dict]:
+    """Return a proposal trained on leading-order momenta ``(B, n, 4)``, and its record.
+
+    The first ``at_once`` of them validate; each of the others is measured ``repeats`` times in each of four
+    orientations. ``cuts`` as for :func:`pairs`, ``options`` and errors as for :func:`train_proposal`; raises InputError
+    for no more than ``at_once`` events.
+    """
+    if len(outgoing) <= at_once:
+        raise InputError(f"{len(outgoing)} events: the first {at_once} only validate; more are needed")
+    first, *others = outgoing.split(at_once)
+    turned = [q for p in others for q in repeats * _orientations(p)]
+    validation, *train = (pairs(unknowns, p, generator, cuts=cuts) for p in (first, *turned))
+    return train_proposal(Pairs.concatenate(train), validation, unknowns.response, path, **options)
 
 
 class Proposal(Trainable):
@@ -203,14 +229,14 @@ def train_proposal(
     configuration |= {"response": response.to_dict(), **(size or {})}
     torch.manual_seed(seed)
     model = Proposal(**configuration)
-    model.scale.fit(train.features[torch.arange(len(train.which)), train.which])
+    model.scale.fit(train.features[torch.arange(len(train)), train.which])
     record = fit_and_save(
         model,
-        tuple(train),
-        tuple(validation),
+        tuple(vars(train).values()),
+        tuple(vars(validation).values()),
         path,
         configuration=configuration,
-        n_events=len(train.which),
+        n_events=len(train),
         seed=seed,
         **({"batch_size": 1024, "learning_rate": 3e-3, "ema_decay": 0.999} | training),
     )

@@ -147,9 +147,7 @@ def _angle(first: Tensor, second: Tensor) -> Tensor:
 
 def _separations(first: Tensor, second: Tensor) -> Tensor:
     """Return ΔR ``(B, n, m)`` of all pairs."""
-    first, second = first[:, :, None], second[:, None]
-    turn = kinematics.delta_phi(kinematics.phi(first), kinematics.phi(second))
-    return torch.hypot(kinematics.eta(first) - kinematics.eta(second), turn)
+    return kinematics.delta_r(first[:, :, None], second[:, None])
 
 
 def _seen(jets: Tensor, selection: Selection) -> Tensor:

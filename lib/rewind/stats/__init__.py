@@ -1,7 +1,7 @@
 """What every chapter's verdict uses: calibration, distances between samples, bootstrap errors."""
 
 from rewind.stats.bootstrap import Estimate, bootstrap, effective_sample_size, median, quantile, share, width68
-from rewind.stats.calibration import coverage, mean_in_bins, rank_uniformity, sbc_ranks, tarp
+from rewind.stats.calibration import coverage, mean_in_bins, rank_uniformity, reliability, sbc_ranks, tarp
 from rewind.stats.distances import (
     c2st,
     energy_distance,
@@ -24,6 +24,7 @@ __all__ = [
     "mmd_loss",
     "quantile",
     "rank_uniformity",
+    "reliability",
     "sbc_ranks",
     "share",
     "tarp",

@@ -10,7 +10,17 @@ from scipy import stats
 from rewind.errors import InputError
 from rewind.stats.bootstrap import as_samples
 
-__all__ = ["Coverage", "RankTest", "Tarp", "coverage", "mean_in_bins", "rank_uniformity", "sbc_ranks", "tarp"]
+__all__ = [
+    "Coverage",
+    "RankTest",
+    "Tarp",
+    "coverage",
+    "mean_in_bins",
+    "rank_uniformity",
+    "reliability",
+    "sbc_ranks",
+    "tarp",
+]
 
 _FEWEST = 10
 
@@ -130,3 +140,25 @@ def mean_in_bins(values, x, edges) -> tuple[np.ndarray, np.ndarray]:
             raise InputError(f"bin {edges[i]:g} to {edges[i + 1]:g}: {len(found)} entries; at least {_FEWEST} needed")
     means = np.array([found.mean() for found in inside])
     return means, np.array([found.std(ddof=1) / len(found) ** 0.5 for found in inside])
+
+
+def reliability(said, true, edges, rng: np.random.Generator, *, n_replicas: int = 100) -> np.ndarray:
+    """Return mean probability, share that came true, and that share's error ``(3, K)`` in bins of the probability.
+
+    ``said`` ``(N, H)`` are probabilities of an event's classes, ``true`` ``(N,)`` the right one. Errors are from a
+    bootstrap of events, whose classes go together. Bins with fewer than 10 entries are NaN.
+    """
+    said, true = as_samples(said, "probabilities"), np.asarray(true)
+    happened = np.arange(said.shape[1]) == true[:, None]
+    n_bins = len(edges) - 1
+    place = np.clip(np.digitize(said, edges) - 1, 0, n_bins - 1)
+
+    def means(chosen) -> np.ndarray:
+        counts, *sums = (
+            np.bincount(place[chosen].ravel(), weights, n_bins)
+            for weights in (None, said[chosen].ravel(), happened[chosen].ravel())
+        )
+        return np.where(counts < _FEWEST, np.nan, sums / np.maximum(counts, 1))
+
+    replicas = [means(rng.integers(len(said), size=len(said)))[1] for _ in range(n_replicas)]
+    return np.stack([*means(slice(None)), np.ma.masked_invalid(replicas).std(0).filled(np.nan)])

@@ -24,6 +24,7 @@ __all__ = [
     "colour_flows",
     "coupling_monomials",
     "coupling_polynomial",
+    "cp_monomials",
     "cp_polynomial",
     "on_shell",
     "squared",
@@ -120,6 +121,12 @@ def cp_polynomial(process: str, momenta: Tensor, *, parameters: Parameters = DEF
     Arguments and errors as for `squared`, for processes with a Higgs boson.
     """
     return _in_chunks(_cp_polynomial, process, momenta, 0.0, 0.0, parameters, check)
+
+
+def cp_monomials(alpha) -> Tensor:
+    """Return cos²α, cos α sin α, sin²α ``(..., 3)``, what `cp_polynomial` multiplies, of angles ``(...)``."""
+    c, s = (f(torch.as_tensor(alpha, dtype=torch.float64)) for f in (torch.cos, torch.sin))
+    return torch.stack([c * c, c * s, s * s], -1)
 
 
 def coupling_polynomial(
