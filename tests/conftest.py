@@ -1,6 +1,8 @@
 import os
+import signal
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it, and so their children
 
 import numpy as np
 import pytest

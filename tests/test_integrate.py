@@ -264,6 +264,16 @@ def test_a_far_peak_is_not_dropped():
     assert found.error < 0.01 * exact
 
 
+def test_draws_share_the_contexts_that_they_name():
+    flow, contexts = stirred(SplineFlow(3, 2, bins=6, hidden=16)), unit(4, 2)
+    which = torch.arange(200) % 4
+    shared, log_density = flow.sample(200, seeded(5), contexts, which)
+    own, same = flow.sample(200, seeded(5), contexts[which])
+    torch.testing.assert_close(shared, own, rtol=0, atol=1e-6)
+    torch.testing.assert_close(log_density, same, rtol=0, atol=1e-4)
+    torch.testing.assert_close(log_density, flow.log_prob(shared, contexts[which]), rtol=0, atol=1e-4)
+
+
 def test_conditional_flow_integrates_at_any_context():
     def bump(x, context):
         return (-(((x - context) / 0.1) ** 2).sum(1)).exp()

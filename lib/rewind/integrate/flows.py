@@ -43,25 +43,36 @@ class _Layer(nn.Module):
         seen[:, 0, :dims] = torch.ones(dims, dims).tril(-1)
         self.register_buffer("seen", seen)
 
-    def _predicted(self, x: Tensor, context: Tensor, of: slice) -> Tensor:
-        """Return the splines' parameters ``(B, coordinates, 3K + 1)`` for the coordinates ``of``."""
-        hidden = self.seen[of] * torch.cat([2 * x.to(self.seen) - 1, context.to(self.seen)], 1)
-        for weight, bias in zip(self.weights[:-1], self.biases[:-1], strict=True):
-            hidden = torch.baddbmm(bias[of], hidden, weight[of]).relu()
-        return torch.baddbmm(self.biases[-1][of], hidden, self.weights[-1][of]).transpose(0, 1).to(x.dtype)
+    def given(self, context: Tensor) -> Tensor:
+        """Return what contexts ``(B, context)`` add to the first hidden layer, ``(dims, B, hidden)``."""
+        context = context.to(self.seen).expand(self.dims, -1, -1)
+        return torch.baddbmm(self.biases[0], context, self.weights[0][:, self.dims :])
 
-    def forward(self, x: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
-        z, log_slope = unit_spline(x, self._predicted(x, context, slice(None)))
+    def _predicted(self, hidden: Tensor, of: slice) -> Tensor:
+        """Return the splines' parameters ``(B, coordinates, 3K + 1)`` for the coordinates ``of``."""
+        for weight, bias in zip(self.weights[1:], self.biases[1:], strict=True):
+            hidden = torch.baddbmm(bias[of], hidden.relu(), weight[of])
+        return hidden.transpose(0, 1)
+
+    def forward(self, x: Tensor, given: Tensor) -> tuple[Tensor, Tensor]:
+        inputs = (2 * x.to(given) - 1).expand(self.dims, -1, -1)
+        weight = self.seen[..., : self.dims].mT * self.weights[0][:, : self.dims]
+        parameters = self._predicted(torch.baddbmm(given, inputs, weight), slice(None))
+        z, log_slope = unit_spline(x, parameters.to(x.dtype))
         return z, log_slope.sum(1)
 
-    def inverse(self, z: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
-        x, log_density = torch.zeros_like(z), 0.0
+    def inverse(self, z: Tensor, given: Tensor, which: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Undo :meth:`forward`; ``which`` ``(B,)`` tells the row of ``given``, by default its own."""
+        inputs, x, log_density = z.new_empty(z.shape).to(given), [], 0.0
         for k in range(self.dims):
-            parameters = self._predicted(x, context, slice(k, k + 1))
-            value, log_slope = unit_spline(z[:, k : k + 1], parameters, inverse=True)
-            x = torch.cat([x[:, :k], value, x[:, k + 1 :]], 1)
-            log_density = log_density - log_slope[:, 0]
-        return x, log_density
+            hidden = given[k] if which is None else given[k].index_select(0, which)
+            hidden = torch.addmm(hidden, inputs[:, :k], self.weights[0][k, :k])
+            parameters = self._predicted(hidden[None], slice(k, k + 1))[:, 0]
+            value, log_slope = unit_spline(z[:, k], parameters.to(z.dtype), inverse=True)
+            inputs[:, k] = 2 * value - 1
+            x.append(value)
+            log_density = log_density - log_slope
+        return torch.stack(x, 1), log_density
 
 
 class SplineFlow(Sampler):
@@ -116,10 +127,10 @@ class SplineFlow(Sampler):
         return uniform, self.edges, torch.cat([slope[:, :1], inner, slope[:, -1:]], 1)
 
     def _context(self, n: int, context: Tensor | None) -> Tensor:
-        given = torch.zeros(n, 0) if context is None else context
-        if given.shape != (n, self.context):
-            raise InputError(f"context: shape {tuple(given.shape)}; ({n}, {self.context}) is needed")
-        return given.to(self.edges.device)
+        context = torch.zeros(n, 0) if context is None else context
+        if context.shape != (n, self.context):
+            raise InputError(f"context: shape {tuple(context.shape)}; ({n}, {self.context}) is needed")
+        return context.to(self.edges.device)
 
     def latent(self, points: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return the uniform numbers ``(B, dims)`` behind ``points`` and the logarithm of the density ``(B,)``."""
@@ -129,7 +140,7 @@ class SplineFlow(Sampler):
         z, log_slope = spline(points.to(self.edges), *self._knots(), inverse=True)
         z, log_density = z.to(torch.float32 if self.training else z.dtype), log_slope.sum(1)
         for i, layer in enumerate(self.layers):
-            z, log_slope = layer(z.flip(1) if i else z, context)
+            z, log_slope = layer(z.flip(1) if i else z, layer.given(context))
             log_density = log_density + log_slope
         return z, log_density
 
@@ -138,14 +149,19 @@ class SplineFlow(Sampler):
         return self.latent(points, context)[1]
 
     @torch.no_grad()
-    def sample(self, n: int, generator: torch.Generator, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Return points ``(n, dims)`` in float64, one a row of ``context``, and the logarithm of their density."""
-        context = self._context(n, context)
+    def sample(
+        self, n: int, generator: torch.Generator, context: Tensor | None = None, which: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Return points ``(n, dims)`` in float64, and the logarithm of their density.
+
+        Each has a row of ``context``: that which ``which`` ``(n,)`` names, without it the one of its own number.
+        """
+        context = self._context(n if which is None or context is None else len(context), context)
         dtype = torch.float32 if self.training else torch.float64
         y = torch.rand(n, self.dims, generator=generator, dtype=dtype, device=generator.device)
         log_density = 0.0
         for i, layer in reversed(list(enumerate(self.layers))):
-            y, part = layer.inverse(y, context)
+            y, part = layer.inverse(y, layer.given(context), which)
             y, log_density = (y.flip(1) if i else y), log_density + part
         points, log_slope = spline(y.to(self.edges), *self._knots())
         return points, log_density - log_slope.sum(1)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from rewind import kinematics
-from rewind.mem.guess import LEAST, log_guess, summed
+from rewind.mem.guess import LEAST, log_guess
 from rewind.mem.legs import along, unit_vector
 from rewind.mem.response import DILEPTON, TTH, Measured, Response, Topology, split
 from rewind.mem.unknowns import SHIFT
@@ -79,9 +79,9 @@ def _fits(event: Measured, bottoms: Tensor, topology: Topology, response: Respon
     w = torch.full_like(circles.b_minus, M_W**2)
     excess = (M_TOP**2 - circles.least_m_top_squared(w)).clip(LEAST)
     points = circles.curve(w, excess) @ equal_directions(_ANGLES[topology.final], event.leptons)
-    energy, momentum = summed(points[:, 0], points[:, 1] if len(topology.leptons) == 2 else None)
+    second = points[:, 1] if len(topology.leptons) == 2 else None
     quarks = torch.cat([_typical(event.bottoms, M_B), _typical(event.lights, 0.0)], 1)
-    visible = torch.cat([event.leptons, quarks], 1).sum(1)[:, None, None]
-    weight = log_guess(response, visible, event.met[:, None, None], energy, momentum, softness=2.0).flatten(1)
+    visible = torch.cat([event.leptons, quarks], 1).sum(1)
+    weight = log_guess(response, visible, event.met, points[:, 0], second, softness=2.0).flatten(1)
     best = weight.amax(1, keepdim=True)
     return torch.cat([-torch.asinh(best - weight) / 2, best / 10 + 4], 1)

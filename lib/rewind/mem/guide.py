@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from rewind import kinematics
-from rewind.mem.guess import log_guess, summed
+from rewind.mem.guess import log_guess
 from rewind.mem.response import split
 from rewind.mem.unknowns import Unknowns
 from rewind.nn.guides import PiecewiseDensity
@@ -19,8 +19,8 @@ from rewind.physics.circles import Circles, direction, equal_directions
 
 __all__ = ["Guide", "Guided"]
 
-_TABLE, _LINE, _FLOOR = 32, 48, 0.01  # angles in a table of two, along one; share that is even
-_ROWS_AT_ONCE = 2048
+_TABLE, _LINE, _FLOOR = (24, 16), 48, 0.01  # angles in a table of two, along one; share that is even
+_ROWS_AT_ONCE = 1024
 
 
 class Guide:
@@ -73,13 +73,12 @@ class Guide:
             return self._log_fit(first.mT, second, visible, met)[:, 0]
         if curves.shape[1] == 1:
             return self._log_fit(curves[:, 0] @ equal_directions(_LINE, curves), None, visible, met)[..., 0]
-        one, two = (curves[:, leg] @ equal_directions(_TABLE, curves) for leg in range(2))
+        one, two = (curves[:, leg] @ equal_directions(n, curves) for leg, n in enumerate(_TABLE))
         return self._log_fit(one, two, visible, met).logsumexp(2)
 
     def _log_fit(self, one: Tensor, two: Tensor | None, visible: Tensor, met: Tensor) -> Tensor:
         """Return guessed log-densities ``(B, n, m)`` for neutrinos at ``(B, 3, n)`` and ``(B, 3, m)``, if any."""
-        energy, momentum = summed(one, two)
-        return log_guess(self.unknowns.response, visible[:, None, None], met[:, None, None], energy, momentum)
+        return log_guess(self.unknowns.response, visible, met, one, two)
 
 
 def _turned(density: PiecewiseDensity, share: Tensor) -> tuple[Tensor, Tensor]:

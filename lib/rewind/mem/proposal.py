@@ -134,8 +134,12 @@ class Proposal(Trainable):
     def posterior(self, features: Tensor, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Return ``n`` draws an event: hypotheses ``(B, n)`` and guided numbers ``(B, n, dims)``, nothing added."""
         which = torch.multinomial(self.log_probability(features).exp(), n, replacement=True, generator=generator)
-        given = self.scale(under(features, which).float())
-        return which, self.flow.sample(len(given), generator, given)[0].unflatten(0, which.shape)
+        return which, self._inner(features, which, generator)[0].unflatten(0, which.shape)
+
+    def _inner(self, features: Tensor, which: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Return the flow's guided numbers ``(B n, dims)`` and ln of their density, for hypotheses ``(B, n)``."""
+        places = which + features.shape[1] * torch.arange(len(which))[:, None]
+        return self.flow.sample(which.numel(), generator, self.scale(features.flatten(0, 1).float()), places.flatten())
 
     @torch.no_grad()
     def sample(self, features: Tensor, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
@@ -145,12 +149,12 @@ class Proposal(Trainable):
         """
         log_chance = self._mixed(self.log_probability(features), features.shape[1])
         which = torch.multinomial(log_chance.exp(), n, replacement=True, generator=generator)
-        given = self.scale(under(features, which).float())
-        points, log_density = self.flow.sample(len(given), generator, given)
-        even = torch.rand(len(given), self.dims + 1, generator=generator, dtype=torch.float64)
+        points, log_density = self._inner(features, which, generator)
+        even = torch.rand(len(points), self.dims + 1, generator=generator, dtype=torch.float64)
         (chosen,) = (even[:, -1] < self.uniform).nonzero(as_tuple=True)
         points[chosen] = even[chosen, :-1]
-        log_density[chosen] = self.flow.log_prob(points[chosen], given[chosen])
+        given = under(features, which)[chosen]
+        log_density[chosen] = self.flow.log_prob(points[chosen], self.scale(given.float()))
         log_density = self._mixed(log_density, 1).unflatten(0, which.shape)
         return which, points.unflatten(0, which.shape), log_chance.gather(1, which) + log_density
 

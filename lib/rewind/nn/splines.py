@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -19,14 +20,25 @@ def spline(x: Tensor, left: Tensor, bottom: Tensor, slope: Tensor, *, inverse: b
     ``x`` ``(...)`` lies between the first and the last knot, knots and slopes are ``(..., K + 1)``. With ``inverse``,
     ``x`` is a value of the spline; its place returns, with the log of the inverse's slope. Eqs. 4 to 8 of 1906.04032.
     """
-    edges = bottom if inverse else left
-    k = (x[..., None] >= edges[..., 1:-1]).sum(-1, keepdim=True)
+    cell = _cell(x, bottom if inverse else left)
+    return _between(x, *(_ends(values, cell) for values in (left, bottom, slope)), inverse)
 
-    def at(values, shift=0):
-        return values.expand(*x.shape, -1).gather(-1, k + shift)[..., 0]
 
-    x0, y0, d0, d1 = at(left), at(bottom), at(slope), at(slope, 1)
-    w, h = at(left, 1) - x0, at(bottom, 1) - y0
+def _cell(x: Tensor, edges: Tensor) -> Tensor:
+    """Return in which of the bins between edges ``(..., K + 1)`` each ``x`` ``(...)`` lies."""
+    inner = edges[..., 1:-1].detach().expand(*x.shape, -1).contiguous()
+    return torch.searchsorted(inner, x.detach()[..., None].contiguous(), right=True)
+
+
+def _ends(values: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
+    """Return what ``values`` ``(..., K + 1)`` at edges are at both ends of the bin ``cell`` ``(..., 1)``."""
+    return values.expand(*cell.shape[:-1], -1).gather(-1, torch.cat([cell, cell + 1], -1)).unbind(-1)
+
+
+def _between(x, places, values, slopes, inverse: bool) -> tuple[Tensor, Tensor]:
+    """Return what :func:`spline` does, from places, values and slopes at both ends of each number's bin."""
+    (x0, x1), (y0, y1), (d0, d1) = places, values, slopes
+    w, h = x1 - x0, y1 - y0
     s = h / w
     bend = d0 + d1 - 2 * s
     if inverse:
@@ -57,6 +69,8 @@ def unit_spline(x: Tensor, parameters: Tensor, *, inverse: bool = False) -> tupl
     the identity; slopes at both ends are free.
     """
     bins = parameters.shape[-1] // 3
-    slope = _MIN_SLOPE + functional.softplus(parameters[..., 2 * bins :] + _SLOPE_ONE)
     left, bottom = _knots(parameters[..., :bins]), _knots(parameters[..., bins : 2 * bins])
-    return spline(x, left, bottom, slope, inverse=inverse)
+    cell = _cell(x, bottom if inverse else left)
+    raw = _ends(parameters[..., 2 * bins :], cell)
+    slopes = [_MIN_SLOPE + functional.softplus(logit + _SLOPE_ONE) for logit in raw]
+    return _between(x, _ends(left, cell), _ends(bottom, cell), slopes, inverse)

@@ -18,7 +18,7 @@ import lightning
 import torch
 from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging, ModelCheckpoint
 from torch import Tensor
-from torch.utils.data import DataLoader, IterableDataset, Sampler, TensorDataset
+from torch.utils.data import BatchSampler, DataLoader, IterableDataset, Sampler, TensorDataset
 
 from rewind.errors import InputError
 from rewind.nn.checkpoints import fingerprint, save
@@ -135,7 +135,7 @@ class _Progress(lightning.Callback):
         torch.manual_seed(_epoch_seed(self.seed, trainer.current_epoch))
         loader = trainer.train_dataloader
         simulated = isinstance(loader.dataset, SimulatedBatches)
-        (loader.dataset if simulated else loader.sampler).epoch = trainer.current_epoch
+        (loader.dataset if simulated else loader.sampler.sampler).epoch = trainer.current_epoch
 
     def on_train_epoch_end(self, trainer, _model):
         found = trainer.callback_metrics
@@ -149,8 +149,10 @@ def _loader(data, batch_size: int, seed: int | None = None) -> DataLoader:
     lengths = {len(values) for values in data}
     if len(lengths) != 1 or 0 in lengths:
         raise InputError(f"training data of lengths {sorted(lengths)}: equal lengths of at least 1 are needed")
-    order = None if seed is None else _Shuffle(lengths.pop(), seed)
-    return DataLoader(TensorDataset(*data), batch_size, sampler=order)
+    n = lengths.pop()
+    order = range(n) if seed is None else _Shuffle(n, seed)
+    batches = BatchSampler(order, batch_size, drop_last=False)
+    return DataLoader(TensorDataset(*data), batch_size=None, sampler=batches)
 
 
 def _fingerprint(train: tuple[Tensor, ...] | SimulatedBatches) -> str:
