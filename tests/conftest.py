@@ -2,7 +2,6 @@ import os
 import signal
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it, and so their children
 
 import numpy as np
 import pytest
@@ -20,6 +19,7 @@ settings.register_profile(
 )
 settings.load_profile("steady")
 torch.set_num_threads(1)
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it, and so their children
 
 
 @pytest.fixture(scope="session")
