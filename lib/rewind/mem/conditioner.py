@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from rewind.errors import InputError
-from rewind.mem.dataset import PARTONS, Dataset
-from rewind.mem.inputs import EventEncoder, event_tensor, turn, turn_back
+from rewind.mem.dataset import PARTONS, ROLES, Dataset
+from rewind.mem.inputs import EventEncoder, event_columns, event_tensor, turn, turn_back
+from rewind.mem.jet_roles import JetRoles, load_roles, roles_network
 from rewind.nn import checkpoints
 from rewind.nn.mdmm import Multipliers
 from rewind.nn.preprocessing import Standardize
@@ -37,14 +38,23 @@ class Conditioner(EventEncoder, Trainable):
     points, of each particle and of all 13 numbers. The objective is their means, weighted by ``huber_weight`` and
     ``mmd_weight``; each one for which a bound is given (``huber_max``, ``mmd_max``) is held below it by
     :class:`~rewind.nn.mdmm.Multipliers`. Targets are (B, 4, 3) three-momenta in the laboratory, in the order of
-    ``PARTONS``.
+    ``PARTONS``. With ``roles`` the scores of that network, which stays as it is, are further inputs of the jets.
     """
 
     def __init__(
-        self, max_jets: int, width: int, layers: int, heads: int, weights: tuple[float, float], bounds, damping: float
+        self,
+        max_jets: int,
+        width: int,
+        layers: int,
+        heads: int,
+        weights: tuple[float, float],
+        bounds,
+        damping: float,
+        roles: JetRoles | None = None,
     ):
-        super().__init__(width, layers, heads)
+        super().__init__(width, layers, heads, 0 if roles is None else len(ROLES))
         self.max_jets, self.weights = max_jets, weights
+        self.roles = None if roles is None else roles.requires_grad_(False)
         n_out = 4 * _N_HEAVY + 1
         self.head = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, n_out))
         self.scale = Standardize(2 * _N_HEAVY + 1)
@@ -55,12 +65,17 @@ class Conditioner(EventEncoder, Trainable):
         ]
         self.multipliers = Multipliers(limits, damping=damping)
 
+    @property
+    def n_inputs(self) -> int:
+        """Return the number of columns F of what :meth:`read` returns."""
+        return event_columns(self.max_jets, self.size[3])
+
     def read(self, data: Dataset) -> Tensor:
         """Return events ``(B, F)``, float32, in the canonical frame, the frame itself in the first columns.
 
         Raises InputError for events with more jets than the model is for.
         """
-        return event_tensor(data, self.max_jets)
+        return event_tensor(data, self.max_jets, None if self.roles is None else self.roles.scores(data))
 
     def tensors(self, data: Dataset) -> tuple[Tensor, Tensor]:
         """Return the targets ``(B, 4, 3)`` and events that :func:`rewind.nn.training.fit` needs."""
@@ -159,16 +174,20 @@ def conditioner(
     huber_max: float | None = 0.25,
     mmd_max: float | None = 0.001,
     damping: float = 10.0,
+    roles: dict | None = None,
 ) -> Conditioner:
     """Build an untrained conditioner for at most ``max_jets`` jets; bounds as in CMS-DP-2023-85, None for no bound.
 
-    Raises InputError for fewer jets than the six quarks, and where neither a weight nor a bound is there to train on.
+    ``roles`` are options of :func:`rewind.mem.jet_roles.roles_network`, if its scores are to be inputs. Raises
+    InputError for fewer jets than the six quarks, and where neither a weight nor a bound is there to train on.
     """
     if max_jets < 6:
         raise InputError(f"max_jets = {max_jets}: at least the 6 quarks of the hard process are needed")
     if huber_weight == mmd_weight == 0 and huber_max is None and mmd_max is None:
         raise InputError("neither a weight nor a bound: nothing to train on")
-    return Conditioner(max_jets, width, layers, heads, (huber_weight, mmd_weight), (huber_max, mmd_max), damping)
+    network = None if roles is None else roles_network(max_jets, **roles)
+    weights, bounds = (huber_weight, mmd_weight), (huber_max, mmd_max)
+    return Conditioner(max_jets, width, layers, heads, weights, bounds, damping, network)
 
 
 def train_conditioner(
@@ -178,6 +197,7 @@ def train_conditioner(
     *,
     size: dict | None = None,
     max_jets: int | None = None,
+    roles: str | Path | None = None,
     seed: int = 0,
     **training,
 ) -> tuple[Conditioner, dict]:
@@ -185,11 +205,18 @@ def train_conditioner(
 
     ``size`` holds options of :func:`conditioner`; ``max_jets`` is the most of any training event unless given. With
     ``path`` the checkpoint is written there; ``training`` holds options of :func:`rewind.nn.training.fit_and_save`.
-    Raises InputError as that does.
+    ``roles`` is the checkpoint of a network, trained on other events, whose scores become inputs; ``max_jets`` is then
+    that network's. Raises InputError as that does.
     """
+    network = None if roles is None else load_roles(roles)
     configuration = {"max_jets": max_jets or int(train.jet_mask.sum(1).max()), **(size or {})}
+    if network is not None:
+        about = checkpoints.describe(roles)["configuration"]
+        configuration |= {"max_jets": about.pop("max_jets"), "roles": about}
     torch.manual_seed(seed)
     model = conditioner(**configuration)
+    if network is not None:
+        model.roles.load_state_dict(network.state_dict())
     tensors = model.tensors(train)
     model.fit_scales(*tensors)
     record = fit_and_save(

@@ -18,13 +18,28 @@ from torch import Tensor, nn
 from rewind import events, kinematics
 from rewind.errors import InputError
 from rewind.events.tensors import Columns, to_tensors, transverse
+from rewind.mem.hard_process import INCOMING, NEUTRINOS, ranks
 from rewind.physics.constants import SQRT_S
 
-__all__ = ["PARTONS", "Dataset", "concatenate", "from_records", "load", "momentum_fractions", "recoil", "simulated"]
+__all__ = [
+    "PARTONS",
+    "ROLES",
+    "Dataset",
+    "concatenate",
+    "from_records",
+    "load",
+    "momentum_fractions",
+    "recoil",
+    "simulated",
+]
 
 PARTONS = ("H", "t_had", "t_lep", "gluon")
+ROLES = ("b of t_lep", "b of t_had", "W", "H")
+"""What a jet may stem from; both quarks of the W boson are one role, and so are those of the Higgs boson."""
+
 _N_QUARKS = 6
-_NEUTRINOS, _TOP, _HIGGS = (12, 14, 16), 6, 25
+_TOP, _HIGGS = 6, 25
+_ROLE_BY_RANK = np.array([0, 1, 2, 2, 3])
 
 
 def recoil(system: Tensor) -> Tensor:
@@ -56,7 +71,8 @@ class Dataset(Columns):
     ``(B, 4)``, ``is_muon`` and ``charge`` ``(B,)``, ``met`` ``(B, 2)``. Truth: ``partons`` ``(B, 4, 4)`` in the order
     of ``PARTONS``: H and tops are the last copies, after all radiation and before decay; the gluon is their
     :func:`recoil`. ``fractions`` ``(B, 2)`` are the :func:`momentum_fractions` of the four together, so that
-    momentum is conserved. ``weight`` ``(B,)`` is the generator's.
+    momentum is conserved. ``roles`` ``(B, J)`` are places in ``ROLES`` of the quarks that jets are matched to, −1
+    where none is. ``weight`` ``(B,)`` is the generator's.
     """
 
     jets: Tensor
@@ -68,6 +84,7 @@ class Dataset(Columns):
     met: Tensor
     partons: Tensor
     fractions: Tensor
+    roles: Tensor
     weight: Tensor
 
     @property
@@ -81,12 +98,13 @@ class Dataset(Columns):
         if self.jets.shape[1] >= n_jets:
             first = self.jet_mask.long().argsort(dim=1, descending=True, stable=True)[:, :n_jets]
             jets = self.jets.gather(1, first[..., None].expand(-1, -1, 4))
-            jets = (jets, *(values.gather(1, first) for values in (self.jet_mask, self.btag)))
+            jets = (jets, *(values.gather(1, first) for values in (self.jet_mask, self.btag, self.roles)))
         else:
             more = n_jets - self.jets.shape[1]
             flat = (nn.functional.pad(values, (0, more)) for values in (self.jet_mask, self.btag))
-            jets = (nn.functional.pad(self.jets, (0, 0, 0, more)), *flat)
-        return replace(self, jets=jets[0], jet_mask=jets[1], btag=jets[2])
+            roles = nn.functional.pad(self.roles, (0, more), value=-1)
+            jets = (nn.functional.pad(self.jets, (0, 0, 0, more)), *flat, roles)
+        return replace(self, jets=jets[0], jet_mask=jets[1], btag=jets[2], roles=jets[3])
 
     def require_at_most(self, n_jets: int) -> Dataset:
         """Return self; raise InputError where an event has more than ``n_jets`` jets."""
@@ -142,7 +160,7 @@ def from_records(records: ak.Array) -> Dataset:
         raise InputError(f"event {event}: exactly one lepton is needed; select events first")
     particles, lepton = records.GenPart, ak.flatten(records.Lepton)
     kind = particles.pdgId
-    is_neutrino = (abs(kind) == _NEUTRINOS[0]) | (abs(kind) == _NEUTRINOS[1]) | (abs(kind) == _NEUTRINOS[2])
+    is_neutrino = (abs(kind) == NEUTRINOS[0]) | (abs(kind) == NEUTRINOS[1]) | (abs(kind) == NEUTRINOS[2])
     neutrino = _only(particles, is_neutrino, "neutrinos")
     higgs = _momenta(_only(particles, kind == _HIGGS, "Higgs bosons"))
     top = _momenta(_only(particles, kind == _TOP, "tops"))
@@ -151,7 +169,8 @@ def from_records(records: ak.Array) -> Dataset:
     hard = torch.stack([higgs, torch.where(of_top, antitop, top), torch.where(of_top, top, antitop)], 1)
     partons = torch.cat([hard, recoil(hard.sum(1))[:, None]], 1)
 
-    columns, mask = to_tensors(records.Jet, ("pt", "eta", "phi", "mass", "btag"), dtype=torch.float64)
+    names = ("pt", "eta", "phi", "mass", "btag", "partonIdx")
+    columns, mask = to_tensors(records.Jet, names, dtype=torch.float64)
     return Dataset(
         jets=kinematics.from_pt_eta_phi_mass(*columns[..., :4].unbind(-1)) * mask[..., None],
         jet_mask=mask,
@@ -162,8 +181,16 @@ def from_records(records: ak.Array) -> Dataset:
         met=torch.from_numpy(transverse(records.MET)),
         partons=partons,
         fractions=momentum_fractions(partons.sum(1)),
+        roles=_roles(records.LHEPart, columns[..., 5].long(), mask),
         weight=torch.from_numpy(ak.to_numpy(records.genWeight).astype(float)),
     ).check()
+
+
+def _roles(hard: ak.Array, parton: Tensor, mask: Tensor) -> Tensor:
+    """Return roles ``(B, J)`` of jets matched to ``parton`` ``(B, J)``, a place behind the incoming ones."""
+    by_place = torch.from_numpy(np.append(_ROLE_BY_RANK, -1)[np.minimum(ranks(hard), len(_ROLE_BY_RANK))])
+    role = by_place.gather(1, (parton + INCOMING).clip(0))
+    return torch.where(mask & (parton >= 0), role, -1)
 
 
 def load(path: str | Path) -> Dataset:

@@ -14,9 +14,9 @@ from rewind.mem.dataset import Dataset
 from rewind.nn.preprocessing import log_mass, momentum_features
 from rewind.nn.transformer import SetEncoder
 
-__all__ = ["EventEncoder", "event_tensor", "turn", "turn_back"]
+__all__ = ["EventEncoder", "event_columns", "event_tensor", "turn", "turn_back"]
 
-_PER_JET = 6
+_PER_EVENT, _PER_JET = 12, 6
 
 
 def turn(vectors: Tensor, frame: Tensor) -> Tensor:
@@ -43,10 +43,16 @@ def _frame(data: Dataset) -> Tensor:
     )
 
 
-def event_tensor(data: Dataset, max_jets: int) -> Tensor:
-    """Return events ``(B, 12 + 6 max_jets)``, float32, in the canonical frame, the frame itself in the first columns.
+def event_columns(max_jets: int, more: int = 0) -> int:
+    """Return the number of columns of an :func:`event_tensor` with so many places and ``more`` inputs of each jet."""
+    return _PER_EVENT + (_PER_JET + more) * max_jets
 
-    Raises InputError for events with more than ``max_jets`` jets.
+
+def event_tensor(data: Dataset, max_jets: int, more: Tensor | None = None) -> Tensor:
+    """Return events ``(B, event_columns)``, float32, in the canonical frame, which itself comes first.
+
+    ``more`` ``(B, max_jets, M)`` is further input of the jets of ``data.padded(max_jets)``. Raises InputError for
+    events with more than ``max_jets`` jets.
     """
     data = data.padded(max_jets)
     frame = _frame(data)
@@ -55,7 +61,7 @@ def event_tensor(data: Dataset, max_jets: int) -> Tensor:
         return torch.cat([turn(p4[..., 1:], frame), p4[..., :1], *(v[..., None].to(p4) for v in extra)], -1)
 
     lepton = rows(data.lepton[:, None], data.is_muon[:, None], data.charge[:, None])
-    jets = rows(data.jets, data.btag, data.jet_mask)
+    jets = rows(data.jets, data.btag, data.jet_mask, *(() if more is None else more.unbind(-1)))
     met = turn(torch.cat([data.met, torch.zeros_like(data.met[:, :1])], 1)[:, None], frame)[:, 0, :2]
     return torch.cat([frame, met, lepton.flatten(1), jets.flatten(1)], 1).float()
 
@@ -67,18 +73,26 @@ def _features(p: Tensor) -> list[Tensor]:
 
 
 class EventEncoder(nn.Module):
-    """Encode an :func:`event_tensor`: tokens of the lepton, of the whole event and of each jet, a transformer."""
+    """Encode an :func:`event_tensor`: tokens of the lepton, of the whole event and of each jet, a transformer.
 
-    def __init__(self, width: int, layers: int, heads: int):
+    ``more`` is the number of a jet's further inputs, ``class_layers`` that of the layers that read one vector.
+    """
+
+    def __init__(self, width: int, layers: int, heads: int, more: int = 0, class_layers: int = 1):
         super().__init__()
-        self.size = (width, layers, heads)
-        self.lepton, self.jet = nn.Linear(12, width), nn.Linear(12, width)
+        self.size = (width, layers, heads, more)
+        self.lepton, self.jet = nn.Linear(12, width), nn.Linear(12 + more, width)
         self.whole = nn.Linear(9, width)
-        self.encoder = SetEncoder(width, layers=layers, class_layers=1, heads=heads)
+        self.encoder = SetEncoder(width, layers=layers, class_layers=class_layers, heads=heads)
 
     def encode(self, event: Tensor) -> Tensor:
         """Return ``(B, width)`` for events ``(B, F)``."""
-        met, lepton, jets = event[:, 4:6], event[:, 6:12], event[:, 12:].unflatten(1, (-1, _PER_JET))
+        return self.encoder(*self.tokens(event))
+
+    def tokens(self, event: Tensor) -> tuple[Tensor, Tensor]:
+        """Return tokens ``(B, 2 + n, width)`` of the lepton, the event and its jets, and which are there."""
+        per_jet = _PER_JET + self.size[3]
+        met, lepton, jets = event[:, 4:6], event[:, 6:_PER_EVENT], event[:, _PER_EVENT:].unflatten(1, (-1, per_jet))
         present = jets[..., 5] > 0
         n_jets = int(present.any(0).nonzero().max()) + 1 if present.any() else 0
         jets, present = jets[:, :n_jets], present[:, :n_jets]
@@ -86,9 +100,9 @@ class EventEncoder(nn.Module):
         with_lepton = log_mass(jets[..., :4] + lepton[:, None, :4])
         own = (jets[..., 3] ** 2 - (jets[..., :3] ** 2).sum(-1)).clip(0)
         jet = [*_features(jets), (1 + own).log() / 5, jets[..., 4], with_lepton, present.float()]
-        tokens = torch.cat([*tokens, self.jet(torch.stack(jet, -1)) * present[..., None]], 1)
-        there = torch.cat([torch.ones_like(tokens[:, :2, 0], dtype=torch.bool), present], 1)
-        return self.encoder(tokens, there)
+        jet = torch.cat([torch.stack(jet, -1), jets[..., _PER_JET:]], -1)
+        tokens = torch.cat([*tokens, self.jet(jet) * present[..., None]], 1)
+        return tokens, torch.cat([torch.ones_like(tokens[:, :2, 0], dtype=torch.bool), present], 1)
 
     def _lepton_token(self, lepton: Tensor, met: Tensor) -> Tensor:
         across = (lepton[:, :2].norm(dim=1) * met.norm(dim=1) - (lepton[:, :2] * met).sum(1)).clip(0)

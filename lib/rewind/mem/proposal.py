@@ -86,9 +86,10 @@ def learn(
     if len(outgoing) <= at_once:
         raise InputError(f"{len(outgoing)} events: the first {at_once} only validate; more are needed")
     first, *others = outgoing.split(at_once)
-    turned = [q for p in others for q in repeats * _orientations(p)]
-    validation, *train = (pairs(unknowns, p, generator, cuts=cuts) for p in (first, *turned))
-    return train_proposal(Pairs.concatenate(train), validation, unknowns.response, path, **options)
+    validation = pairs(unknowns, first, generator, cuts=cuts)
+    turned = (q for p in others for q in repeats * _orientations(p))
+    train = Pairs.concatenate([pairs(unknowns, p, generator, cuts=cuts) for p in turned])
+    return train_proposal(train, validation, unknowns.response, path, **options)
 
 
 class Proposal(Trainable):
@@ -242,7 +243,7 @@ def train_proposal(
         configuration=configuration,
         n_events=len(train),
         seed=seed,
-        **({"batch_size": 1024, "learning_rate": 3e-3, "ema_decay": 0.999} | training),
+        **({"batch_size": 1024, "learning_rate": 3e-3, "ema_decay": 0.99} | training),
     )
     return model, record
 

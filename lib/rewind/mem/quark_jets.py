@@ -13,16 +13,13 @@ from torch import Tensor
 from rewind.errors import InputError
 from rewind.events.processes import PROCESSES
 from rewind.events.tensors import Columns, momenta, transverse
-from rewind.mem.hard_process import INCOMING, before_radiation
+from rewind.mem.hard_process import INCOMING, NEUTRINOS, before_radiation, ranks
 
 __all__ = ["LEAST_PT", "QUARKS", "LogDensity", "QuarkJets", "from_records"]
 
 QUARKS = ("b of t_lep", "b of t_had", "down-type", "up-type", "b of H, harder", "b of H, softer")
 LEAST_PT = PROCESSES["tth_semileptonic"].selection.jet_pt
 """GeV, below which the simulation stores no jet."""
-
-_TOP, _W, _HIGGS, _BOTTOM, _NEUTRINOS = 6, 24, 25, 5, (12, 14, 16)
-_FINAL = 1
 
 
 @dataclass(frozen=True)
@@ -67,12 +64,8 @@ def from_records(records: ak.Array) -> QuarkJets:
         event = int(np.flatnonzero(ak.num(records.Lepton) != 1)[0])
         raise InputError(f"event {event}: {ak.num(records.Lepton)[event]} leptons; exactly one is needed")
     hard = records.LHEPart
-    sizes = ak.to_numpy(ak.num(hard))
-    if len(sizes) == 0 or (sizes != sizes[0]).any():
-        raise InputError("records: no events, or hard processes of different lengths; one process is needed")
-    kind, mother, status = (ak.to_numpy(hard[name]) for name in ("pdgId", "mother", "status"))
-    rank = _ranks(kind, np.take_along_axis(kind, np.maximum(mother, 0), 1), status == _FINAL)
-    chosen = rank.argsort(1, kind="stable")[:, : len(QUARKS)]
+    chosen = ranks(hard).argsort(1, kind="stable")[:, : len(QUARKS)]
+    kind = ak.to_numpy(hard.pdgId)
 
     event = np.repeat(np.arange(len(kind)), len(QUARKS))
     quarks = before_radiation(records, event, chosen.ravel())[0].reshape(*chosen.shape, 4)
@@ -86,33 +79,13 @@ def from_records(records: ak.Array) -> QuarkJets:
         torch.from_numpy(jets),
         torch.from_numpy(found),
         torch.from_numpy(momenta(records.Lepton)),
-        torch.from_numpy(momenta(hard)[np.isin(np.abs(kind), _NEUTRINOS).ravel()]),
+        torch.from_numpy(momenta(hard)[np.isin(np.abs(kind), NEUTRINOS).ravel()]),
         torch.from_numpy(transverse(records.MET)),
     )
 
 
 def _at(p: np.ndarray, places: np.ndarray) -> np.ndarray:
     return np.take_along_axis(p, places[..., None], 1)
-
-
-def _ranks(kind: np.ndarray, of: np.ndarray, final: np.ndarray) -> np.ndarray:
-    """Return each particle's place among ``QUARKS`` ``(B, n)``, both of the Higgs boson's 4, large for all others."""
-    is_neutrino = np.isin(np.abs(kind), _NEUTRINOS) & final
-    light = final & (np.abs(kind) <= _BOTTOM) & (np.abs(of) == _W)
-    of_top = final & (np.abs(kind) <= _BOTTOM) & (np.abs(of) == _TOP)  # seldom of another generation
-    of_higgs = final & (np.abs(kind) == _BOTTOM) & (of == _HIGGS)
-    numbers = np.stack([x.sum(1) for x in (is_neutrino, light, of_top, of_higgs)], 1)
-    wrong = (numbers != (1, 2, 2, 2)).any(1)
-    if wrong.any():
-        raise InputError(f"event {int(wrong.argmax())}: tt̄H with H → bb̄, one neutrino and two light quarks is needed")
-    leptonic = np.sign((kind * is_neutrino).sum(1, keepdims=True))  # ν comes with W⁺ and t
-    rank = np.full(kind.shape, 99)
-    rank[of_top & (np.sign(of) == leptonic)] = 0
-    rank[of_top & (np.sign(of) != leptonic)] = 1
-    rank[light & (np.abs(kind) % 2 == 1)] = 2
-    rank[light & (np.abs(kind) % 2 == 0)] = 3
-    rank[of_higgs] = 4
-    return rank
 
 
 def _jets(jets: ak.Array, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

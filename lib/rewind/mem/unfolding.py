@@ -78,7 +78,7 @@ class _NormalNumbers(Chart):
 class _Context(nn.Module):
     """Turn event tensors into the flow's condition: regressed partons, standardised, and the free latent."""
 
-    def __init__(self, n_event: int, size: tuple[int, int, int], latent: int):
+    def __init__(self, n_event: int, size: tuple[int, int, int, int], latent: int):
         super().__init__()
         self.n_event = n_event
         self.events = EventEncoder(*size) if latent else None
@@ -213,8 +213,8 @@ def unfolding_flow(
     if latent < 0 or sampled_weight < 0:
         raise InputError(f"latent = {latent}, sampled_weight = {sampled_weight:g}: neither may be negative")
     model = regression.conditioner(**conditioner)
-    width, _, heads = model.size
-    context = _Context(12 + 6 * model.max_jets, (width, encoder_layers, heads), latent)
+    width, _, heads, more = model.size
+    context = _Context(model.n_inputs, (width, encoder_layers, heads, more), latent)
     flow = spline_flow(_N, _N_REGRESSED + latent, layers=layers, bins=bins, hidden=hidden, blocks=blocks, tail_bound=6)
     return UnfoldingFlow(model, context, flow, sampled_weight)
 
