@@ -123,6 +123,10 @@ def test_the_assignment_finds_perfect_jets(data):
     right = ((found[:, :3] - p).abs().flatten(1).amax(1) < 1.0).double().mean()
     assert right > 0.9
     torch.testing.assert_close(found[:, 3], dataset.recoil(found[:, :3].sum(1)))
+    names = assignment.scores(perfect, narrow, n_jets=6)
+    named_right = torch.tensor([3, 1, 0, 3, 2, 2])
+    assert (names.sum(2) == 1).all()
+    assert (names.argmax(2) == named_right).all(1).double().mean() > 0.85
     torch.testing.assert_close(assignment.fit_scale(data.partons, data.partons * 0.5), torch.full((3,), 2.0).double())
     with pytest.raises(InputError, match="at least 100"):
         assignment.fit_masses(data[:20], n_jets=6)

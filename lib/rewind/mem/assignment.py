@@ -17,12 +17,23 @@ from torch import Tensor
 
 from rewind import kinematics
 from rewind.errors import InputError
-from rewind.mem.dataset import Dataset, recoil
+from rewind.mem.dataset import ROLES, Dataset, recoil
 from rewind.physics.constraints import w_mass_roots
 
-__all__ = ["Masses", "assign", "closeness", "fit_masses", "fit_scale", "hypotheses", "scan", "sum_of_objects"]
+__all__ = [
+    "Masses",
+    "assign",
+    "closeness",
+    "fit_masses",
+    "fit_scale",
+    "hypotheses",
+    "scan",
+    "scores",
+    "sum_of_objects",
+]
 
 _FEWEST, _NEAR, _CHUNK = 100, 0.2, 500
+_ROLES = torch.tensor([0, 1, 3, 3, 2, 2])  # of a hypothesis' six jets
 
 
 @dataclass(frozen=True)
@@ -67,11 +78,16 @@ class _Hypotheses(NamedTuple):
         return torch.stack([self.higgs, self.hadronic_top, self.leptonic_top], 2)
 
 
-def _ordered(data: Dataset, n_jets: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the jets, their presence and tags with the tagged ones first, then by pT, at most ``n_jets``."""
-    data = data.padded(max(n_jets, data.jets.shape[1]))
+def _order(data: Dataset, n_jets: int) -> Tensor:
+    """Return places of jets ``(B, n_jets)``: the tagged ones first, then by pT."""
     position = torch.arange(data.jets.shape[1])
-    order = (position - 100 * data.btag.long() - 50 * data.jet_mask.long()).argsort(1)[:, :n_jets]
+    return (position - 100 * data.btag.long() - 50 * data.jet_mask.long()).argsort(1)[:, :n_jets]
+
+
+def _ordered(data: Dataset, n_jets: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the candidate jets, their presence and tags."""
+    data = data.padded(max(n_jets, data.jets.shape[1]))
+    order = _order(data, n_jets)
     jets = data.jets.gather(1, order[..., None].expand(-1, -1, 4))
     return jets, data.jet_mask.gather(1, order), data.btag.gather(1, order)
 
@@ -94,29 +110,32 @@ def _all(data: Dataset, rows: Tensor, n_jets: int) -> _Hypotheses:
 
 def _chosen(
     data: Dataset, n_jets: int, costs: Callable[[_Hypotheses, slice], Iterable[Tensor]]
-) -> list[tuple[Tensor, Tensor, Tensor]]:
-    """Return, for each of the ``costs``, of the cheapest hypotheses heavy particles ``(B, 3, 4)``, W and cost."""
+) -> list[tuple[Tensor, Tensor, Tensor, Tensor]]:
+    """Return, for each of the ``costs``, the cheapest hypotheses: heavy particles ``(B, 3, 4)``, W, cost and jets.
+
+    The jets ``(B, 6)`` are numbered as :func:`_ordered` has them.
+    """
     rows, found = hypotheses(n_jets), []
     for start in range(0, len(data), _CHUNK):
         part = slice(start, start + _CHUNK)
         tried = _all(data[part], rows, n_jets)
-        found.append([_cheapest(tried, cost) for cost in costs(tried, part)])
+        found.append([_cheapest(tried, rows, cost) for cost in costs(tried, part)])
     by_cost = zip(*found, strict=True)
     return [tuple(torch.cat(values) for values in zip(*parts, strict=True)) for parts in by_cost]
 
 
-def _cheapest(tried: _Hypotheses, cost: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _cheapest(tried: _Hypotheses, rows: Tensor, cost: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     least, best = cost.masked_fill(~tried.allowed, torch.inf).min(1)
     event = torch.arange(len(best))
     heavy = torch.stack([p[event, best] for p in (tried.higgs, tried.hadronic_top, tried.leptonic_top)], 1)
-    return heavy, tried.hadronic_w[event, best], least
+    return heavy, tried.hadronic_w[event, best], least, rows[best % len(rows)]
 
 
 def _pull(p: Tensor, expected: tuple[float, float]) -> Tensor:
     return ((kinematics.mass(p) - expected[0]) / expected[1]) ** 2
 
 
-def _nearest(data: Dataset, n_jets: int) -> tuple[Tensor, Tensor, Tensor]:
+def _nearest(data: Dataset, n_jets: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     def distance(tried, part):
         truth = data.partons[part, None, :3]
         return [((tried.heavy - truth)[..., 1:].norm(dim=-1) / truth[..., 0]).amax(-1)]
@@ -139,7 +158,7 @@ def fit_masses(data: Dataset, *, n_jets: int = 7) -> Masses:
     its energy, else a quark has no jet. Raises InputError for fewer than 100 such events.
     """
 
-    heavy, w, away = _nearest(data, n_jets)
+    heavy, w, away, _ = _nearest(data, n_jets)
     right = away < _NEAR
     if int(right.sum()) < _FEWEST:
         raise InputError(f"masses: {int(right.sum())} events with all six jets; at least {_FEWEST} are needed")
@@ -164,6 +183,23 @@ def assign(data: Dataset, masses: Masses, *, n_jets: int = 7, untagged: float = 
 
 def scan(data: Dataset, masses: Masses, prices: Sequence[float], *, n_jets: int = 7) -> list[Tensor]:
     """Return what :func:`assign` does for each of several ``prices`` of an untagged b-jet, with its work done once."""
+    return [_with_recoil(heavy) for heavy, *_ in _by_chi_squared(data, masses, prices, n_jets)]
+
+
+def scores(data: Dataset, masses: Masses, *, n_jets: int = 7, untagged: float = 4.0) -> Tensor:
+    """Return ``(B, J, 4)``: one where the hypothesis that :func:`assign` takes gives a jet a role, else zero.
+
+    Columns are ``ROLES``, rows the jets of ``data``. Raises InputError as :func:`assign` does.
+    """
+    ((*_, jets),) = _by_chi_squared(data, masses, [untagged], n_jets)
+    places = _order(data.padded(max(n_jets, data.jets.shape[1])), n_jets).gather(1, jets)
+    found = torch.zeros(*data.jets.shape[:2], len(ROLES), dtype=torch.float64)
+    found[torch.arange(len(data))[:, None], places, _ROLES] = 1.0
+    return found
+
+
+def _by_chi_squared(data: Dataset, masses: Masses, prices: Sequence[float], n_jets: int):
+    """Return what :func:`_chosen` does, by χ² with each of the ``prices``."""
     data.check()
 
     def chi_squared(tried, _part):
@@ -171,7 +207,7 @@ def scan(data: Dataset, masses: Masses, prices: Sequence[float], *, n_jets: int 
         pulls = sum(_pull(getattr(tried, name), getattr(masses, name)) for name in named)
         return [pulls + price * tried.n_untagged for price in prices]
 
-    return [_with_recoil(heavy) for heavy, _, _ in _chosen(data, n_jets, chi_squared)]
+    return _chosen(data, n_jets, chi_squared)
 
 
 def _with_recoil(heavy: Tensor) -> Tensor:
