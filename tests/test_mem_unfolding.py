@@ -130,6 +130,23 @@ def test_a_short_training_helps_and_every_parameter_learns(data, trained):
     assert all(values.grad is None for values in again.conditioner.parameters())
 
 
+def test_events_that_one_conditioner_has_seen_are_read_by_the_other(data, regressor, tmp_path):
+    other, wide = tmp_path / "other.safetensors", tmp_path / "wide.safetensors"
+    training = {"max_jets": 14, "epochs": 1, "batch_size": 50}
+    conditioner.train_conditioner(data[100:200], data[250:], other, size=SMALL, **training)
+    options = {"size": FLOW, "epochs": 1, "batch_size": 50}
+    both = {"crossed": (data[:100], other)}
+    model, record = unfolding.train_unfolding(data[100:200], data[250:], regressor, **both, **options)
+    assert record["n_training_events"] == 200
+    kept = conditioner.load_conditioner(regressor).state_dict()
+    assert all(torch.equal(values, kept[name]) for name, values in model.conditioner.state_dict().items())
+    alone, _ = unfolding.train_unfolding(data[100:200], data[250:], regressor, **options)
+    assert not torch.equal(alone.encoder.scale.mean, model.encoder.scale.mean)
+    conditioner.train_conditioner(data[100:200], data[250:], wide, size=SMALL | {"width": 32}, **training)
+    with pytest.raises(InputError, match=r"wide\.safetensors: its configuration is"):
+        unfolding.train_unfolding(data[100:200], data[250:], regressor, crossed=(data[:100], wide), **options)
+
+
 def test_wrong_requests_are_refused(data, model, trained, regressor):
     few = unfolding.unfolding_flow({"max_jets": 6, **SMALL}, **FLOW)
     with pytest.raises(InputError, match="more than the 6 that were seen in training"):

@@ -73,21 +73,20 @@ def learn(
     path: str | Path | None = None,
     *,
     cuts: dict | None = None,
-    repeats: int = 1,
     at_once: int = 20_000,
     **options,
 ) -> tuple[Proposal, dict]:
     """Return a proposal trained on leading-order momenta ``(B, n, 4)``, and its record.
 
-    The first ``at_once`` of them validate; each of the others is measured ``repeats`` times in each of four
-    orientations. ``cuts`` as for :func:`pairs`, ``options`` and errors as for :func:`train_proposal`; raises InputError
-    for no more than ``at_once`` events.
+    The first ``at_once`` of them validate; each of the others is measured in each of four orientations. ``cuts`` as
+    for :func:`pairs`, ``options`` and errors as for :func:`train_proposal`; raises InputError for no more than
+    ``at_once`` events.
     """
     if len(outgoing) <= at_once:
         raise InputError(f"{len(outgoing)} events: the first {at_once} only validate; more are needed")
     first, *others = outgoing.split(at_once)
     validation = pairs(unknowns, first, generator, cuts=cuts)
-    turned = (q for p in others for q in repeats * _orientations(p))
+    turned = (q for p in others for q in _orientations(p))
     train = Pairs.concatenate([pairs(unknowns, p, generator, cuts=cuts) for p in turned])
     return train_proposal(train, validation, unknowns.response, path, **options)
 

@@ -225,6 +225,7 @@ def train_unfolding(
     conditioner: str | Path,
     path: str | Path | None = None,
     *,
+    crossed: tuple[Dataset, str | Path] | None = None,
     size: dict | None = None,
     seed: int = 0,
     **training,
@@ -232,9 +233,11 @@ def train_unfolding(
     """Return a flow trained on ``train`` and its record; keep the weights of the lowest ``validation`` loss.
 
     ``conditioner`` is a checkpoint: its weights stay frozen inside, and the free latent's transformer starts from a
-    copy of those it shares. ``size`` holds options of :func:`unfolding_flow`. With ``path`` the checkpoint is written
-    there; ``training`` holds options of :func:`rewind.nn.training.fit_and_save`. Raises InputError as that and
-    :func:`rewind.nn.checkpoints.load` do.
+    copy of those it shares. It must not have seen the events of ``train``. Those that it has seen can be used as well
+    (cross-fitting, 1608.00060): ``crossed`` holds them, and the checkpoint of a conditioner of the same configuration
+    that has not. ``size`` holds options of :func:`unfolding_flow`. With ``path`` the checkpoint is written there;
+    ``training`` holds options of :func:`rewind.nn.training.fit_and_save`. Raises InputError as that and
+    :func:`rewind.nn.checkpoints.load` do, and for conditioners of other configurations.
     """
     regressor = regression.load_conditioner(conditioner)
     configuration = {"conditioner": checkpoints.describe(conditioner)["configuration"], **(size or {})}
@@ -245,6 +248,9 @@ def train_unfolding(
         begin = model.encoder.events.state_dict()
         model.encoder.events.load_state_dict(begin | {k: v for k, v in regressor.state_dict().items() if k in begin})
     tensors = model.tensors(train)
+    if crossed is not None:
+        others = _tensors(*crossed, configuration)
+        tensors = tuple(torch.cat(pair) for pair in zip(tensors, others, strict=True))
     model.fit_scales(*tensors)
     record = fit_and_save(
         model,
@@ -252,11 +258,21 @@ def train_unfolding(
         model.tensors(validation),
         path,
         configuration=configuration,
-        n_events=len(train),
+        n_events=len(tensors[0]),
         seed=seed,
         **({"batch_size": 256, "learning_rate": 2e-3, "ema_decay": 0.999} | training),
     )
     return model, record
+
+
+def _tensors(data: Dataset, conditioner: str | Path, configuration: dict) -> tuple[Tensor, Tensor]:
+    """Return :meth:`UnfoldingFlow.tensors` of ``data`` as a flow with another conditioner has them."""
+    found = checkpoints.describe(conditioner)["configuration"]
+    if found != configuration["conditioner"]:
+        raise InputError(f"{conditioner}: its configuration is {found}, the other's {configuration['conditioner']}")
+    model = unfolding_flow(**configuration)
+    model.conditioner.load_state_dict(regression.load_conditioner(conditioner).state_dict())
+    return model.tensors(data)
 
 
 def load_unfolding(path: str | Path, **expected) -> UnfoldingFlow:
