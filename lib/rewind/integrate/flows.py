@@ -23,6 +23,7 @@ from rewind.progress import visible
 
 _RECENT = 16  # batches kept for replays
 _FORGET = 0.02  # of the integral's running mean, per batch
+_ROWS = 8_192  # what stays in a processor's cache
 
 __all__ = ["Conditioned", "SplineFlow", "kl_loss", "train", "variance_loss"]
 
@@ -61,12 +62,11 @@ class _Layer(nn.Module):
         z, log_slope = unit_spline(x, parameters.to(x.dtype))
         return z, log_slope.sum(1)
 
-    def inverse(self, z: Tensor, given: Tensor, which: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Undo :meth:`forward`; ``which`` ``(B,)`` tells the row of ``given``, by default its own."""
+    def inverse(self, z: Tensor, given: Tensor, which: Tensor) -> tuple[Tensor, Tensor]:
+        """Undo :meth:`forward`; ``which`` ``(B,)`` tells the row of ``given``."""
         inputs, x, log_density = z.new_empty(z.shape).to(given), [], 0.0
         for k in range(self.dims):
-            hidden = given[k] if which is None else given[k].index_select(0, which)
-            hidden = torch.addmm(hidden, inputs[:, :k], self.weights[0][k, :k])
+            hidden = torch.addmm(given[k][which], inputs[:, :k], self.weights[0][k, :k])
             parameters = self._predicted(hidden[None], slice(k, k + 1))[:, 0]
             value, log_slope = unit_spline(z[:, k], parameters.to(z.dtype), inverse=True)
             inputs[:, k] = 2 * value - 1
@@ -156,12 +156,25 @@ class SplineFlow(Sampler):
 
         Each has a row of ``context``: that which ``which`` ``(n,)`` names, without it the one of its own number.
         """
-        context = self._context(n if which is None or context is None else len(context), context)
+        if context is None:
+            context, which = self._context(1, None), torch.zeros(n, dtype=torch.long)
+        elif which is None:
+            context, which = self._context(n, context), torch.arange(n)
+        else:
+            context = self._context(len(context), context)
+        which = which.to(context.device)
         dtype = torch.float32 if self.training else torch.float64
         y = torch.rand(n, self.dims, generator=generator, dtype=dtype, device=generator.device)
+        layers = [(layer, layer.given(context)) for layer in self.layers]
+        parts = [self._moved(*part, layers) for part in zip(y.split(_ROWS), which.split(_ROWS), strict=True)]
+        points, log_density = (torch.cat(values) for values in zip(*parts, strict=True))
+        return points, log_density
+
+    def _moved(self, y: Tensor, which: Tensor, layers: list[tuple[_Layer, Tensor]]) -> tuple[Tensor, Tensor]:
+        """Return points and the logarithm of their density, from uniform numbers and the layers' :meth:`given`."""
         log_density = 0.0
-        for i, layer in reversed(list(enumerate(self.layers))):
-            y, part = layer.inverse(y, layer.given(context), which)
+        for i, (layer, given) in reversed(list(enumerate(layers))):
+            y, part = layer.inverse(y, given, which)
             y, log_density = (y.flip(1) if i else y), log_density + part
         points, log_slope = spline(y.to(self.edges), *self._knots())
         return points, log_density - log_slope.sum(1)

@@ -19,8 +19,8 @@ from rewind.physics.circles import Circles, direction, equal_directions
 
 __all__ = ["Guide", "Guided"]
 
-_TABLE, _LINE, _FLOOR = (24, 16), 48, 0.01  # angles in a table of two, along one; share that is even
-_ROWS_AT_ONCE = 1024
+_TABLE, _LINE, _FLOOR = 32, 48, 0.01  # angles in a table of two, along one; share that is even
+_ROWS_AT_ONCE, _TABLES_AT_ONCE = 2048, 64  # tables that stay in a processor's cache
 
 
 class Guide:
@@ -73,8 +73,9 @@ class Guide:
             return self._log_fit(first.mT, second, visible, met)[:, 0]
         if curves.shape[1] == 1:
             return self._log_fit(curves[:, 0] @ equal_directions(_LINE, curves), None, visible, met)[..., 0]
-        one, two = (curves[:, leg] @ equal_directions(n, curves) for leg, n in enumerate(_TABLE))
-        return self._log_fit(one, two, visible, met).logsumexp(2)
+        one, two = (curves[:, leg] @ equal_directions(_TABLE, curves) for leg in range(2))
+        parts = zip(*(values.split(_TABLES_AT_ONCE) for values in (one, two, visible, met)), strict=True)
+        return torch.cat([self._log_fit(*part).logsumexp(2) for part in parts])
 
     def _log_fit(self, one: Tensor, two: Tensor | None, visible: Tensor, met: Tensor) -> Tensor:
         """Return guessed log-densities ``(B, n, m)`` for neutrinos at ``(B, 3, n)`` and ``(B, 3, m)``, if any."""
