@@ -123,10 +123,17 @@ def test_the_assignment_finds_perfect_jets(data):
     right = ((found[:, :3] - p).abs().flatten(1).amax(1) < 1.0).double().mean()
     assert right > 0.9
     torch.testing.assert_close(found[:, 3], dataset.recoil(found[:, :3].sum(1)))
-    names = assignment.scores(perfect, narrow, n_jets=6)
-    named_right = torch.tensor([3, 1, 0, 3, 2, 2])
-    assert (names.sum(2) == 1).all()
-    assert (names.argmax(2) == named_right).all(1).double().mean() > 0.85
+    order, extra = torch.tensor([4, 0, 6, 2, 5, 1, 3]), torch.tensor([20.0, 12.0, 0.0, 16.0]).double()
+    seven = torch.cat([jets, extra.expand(len(jets), 1, 4)], 1)[:, order]
+    shuffled = replace(perfect, jets=seven, jet_mask=torch.ones(len(jets), 7, dtype=torch.bool))
+    shuffled = replace(
+        shuffled, btag=torch.cat([tags, tags[:, -1:]], 1)[:, order], roles=torch.full((len(jets), 7), -1)
+    )
+    names = assignment.scores(shuffled, narrow, n_jets=7, untagged=1e3)
+    assert (names.sum(1) == torch.tensor([1.0, 1.0, 2.0, 2.0])).all()
+    expected = torch.tensor([3, 1, 0, 3, 2, 2, -1])[order]
+    named = torch.where(names.sum(2) > 0, names.argmax(2), -1)
+    assert (named == expected).all(1).double().mean() > 0.85
     torch.testing.assert_close(assignment.fit_scale(data.partons, data.partons * 0.5), torch.full((3,), 2.0).double())
     with pytest.raises(InputError, match="at least 100"):
         assignment.fit_masses(data[:20], n_jets=6)

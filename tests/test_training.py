@@ -106,6 +106,24 @@ def test_epochs_draw_different_events():
     assert torch.equal(epochs[0], epochs[2])
 
 
+def test_stored_events_come_all_and_in_another_order_each_epoch():
+    class Diary(training.Trainable):
+        def __init__(self):
+            super().__init__()
+            self.weight, self.seen = torch.nn.Parameter(torch.zeros(1)), []
+
+        def loss(self, batch):
+            if self.training:
+                self.seen.append(batch[0][:, 0].long().tolist())
+            return (self.weight * batch[0]).square().mean()
+
+    diary, numbers = Diary(), torch.arange(50.0)[:, None]
+    fit(diary, (numbers,), (numbers,), epochs=2, batch_size=8, seed=3)
+    epochs = [[n for batch in diary.seen[k : k + 7] for n in batch] for k in (0, 7)]
+    assert all(sorted(epoch) == list(range(50)) for epoch in epochs)
+    assert epochs[0] != epochs[1] != list(range(50)) != epochs[0]
+
+
 def test_stops_early_and_keeps_the_best():
     model = untrained()
     few = data(20, 1)

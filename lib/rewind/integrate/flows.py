@@ -156,25 +156,32 @@ class SplineFlow(Sampler):
 
         Each has a row of ``context``: that which ``which`` ``(n,)`` names, without it the one of its own number.
         """
-        if context is None:
-            context, which = self._context(1, None), torch.zeros(n, dtype=torch.long)
-        elif which is None:
-            context, which = self._context(n, context), torch.arange(n)
-        else:
-            context = self._context(len(context), context)
-        which = which.to(context.device)
         dtype = torch.float32 if self.training else torch.float64
-        y = torch.rand(n, self.dims, generator=generator, dtype=dtype, device=generator.device)
-        layers = [(layer, layer.given(context)) for layer in self.layers]
-        parts = [self._moved(*part, layers) for part in zip(y.split(_ROWS), which.split(_ROWS), strict=True)]
+        y = torch.rand(n, self.dims, generator=generator, dtype=dtype, device=generator.device).split(_ROWS)
+        if context is not None and which is None:
+            own = self._context(n, context).split(_ROWS)
+            parts = [
+                self._moved(rows, torch.arange(len(rows)).to(some.device), self._given(some))
+                for rows, some in zip(y, own, strict=True)
+            ]
+        else:
+            which = torch.zeros(n, dtype=torch.long) if context is None else which
+            given = self._given(self._context(1 if context is None else len(context), context))
+            parts = [
+                self._moved(rows, some.to(self.edges.device), given)
+                for rows, some in zip(y, which.split(_ROWS), strict=True)
+            ]
         points, log_density = (torch.cat(values) for values in zip(*parts, strict=True))
         return points, log_density
 
-    def _moved(self, y: Tensor, which: Tensor, layers: list[tuple[_Layer, Tensor]]) -> tuple[Tensor, Tensor]:
-        """Return points and the logarithm of their density, from uniform numbers and the layers' :meth:`given`."""
+    def _given(self, context: Tensor) -> list[Tensor]:
+        return [layer.given(context) for layer in self.layers]
+
+    def _moved(self, y: Tensor, which: Tensor, given: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """Return points and the logarithm of their density, from uniform numbers, and rows of what layers are given."""
         log_density = 0.0
-        for i, (layer, given) in reversed(list(enumerate(layers))):
-            y, part = layer.inverse(y, given, which)
+        for i, layer in reversed(list(enumerate(self.layers))):
+            y, part = layer.inverse(y, given[i], which)
             y, log_density = (y.flip(1) if i else y), log_density + part
         points, log_slope = spline(y.to(self.edges), *self._knots())
         return points, log_density - log_slope.sum(1)
@@ -190,7 +197,7 @@ class Conditioned(Sampler):
 
     def sample(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Return points ``(n, dims)`` and the logarithm of their density."""
-        return self.flow.sample(n, generator, self.context.expand(n, -1))
+        return self.flow.sample(n, generator, self.context[None], torch.zeros(n, dtype=torch.long))
 
     def log_prob(self, points: Tensor) -> Tensor:
         """Return the logarithm of the density ``(B,)``."""

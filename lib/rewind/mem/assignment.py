@@ -189,7 +189,8 @@ def scan(data: Dataset, masses: Masses, prices: Sequence[float], *, n_jets: int 
 def scores(data: Dataset, masses: Masses, *, n_jets: int = 7, untagged: float = 4.0) -> Tensor:
     """Return ``(B, J, 4)``: one where the hypothesis that :func:`assign` takes gives a jet a role, else zero.
 
-    Columns are ``ROLES``, rows the jets of ``data``. Raises InputError as :func:`assign` does.
+    Columns are ``ROLES``, rows the jets of ``data``, of which absent ones must come last. Raises InputError as
+    :func:`assign` does.
     """
     ((*_, jets),) = _by_chi_squared(data, masses, [untagged], n_jets)
     places = _order(data.padded(max(n_jets, data.jets.shape[1])), n_jets).gather(1, jets)

@@ -1,7 +1,7 @@
-"""Which jet is which: scores of every jet for every role, for the conditioner to read (after SPA-Net, 2106.03898).
+"""Which jet is which: scores of every jet for every role, for the conditioner to read (the idea of SPANet, 2106.03898).
 
-As there, a transformer encodes the jets, and each role has a distribution over them that counts both quarks of a W or
-Higgs boson alike. Unlike there, roles choose independently of one another.
+A transformer encodes the jets, and each role has a distribution over them in which both quarks of a W or Higgs boson
+count alike. SPANet scores sets of jets, both of a Higgs boson together; here each jet is scored by itself.
 """
 
 from __future__ import annotations
@@ -52,9 +52,9 @@ class JetRoles(EventEncoder, Trainable):
 
     @torch.no_grad()
     def scores(self, data: Dataset) -> Tensor:
-        """Return for each of ``data.padded(max_jets)``'s jets how many quarks of each role it is expected to stem from.
+        """Return scores ``(B, max_jets, 4)`` of the jets of ``data.padded(max_jets)``: p times the role's quarks.
 
-        ``(B, max_jets, 4)``: the number of the role's quarks times p. Raises InputError for events with more jets.
+        Raises InputError for events with more jets.
         """
         parts = event_tensor(data, self.max_jets).split(_EVENTS_AT_ONCE)
         p = torch.cat([self.log_probabilities(part) for part in parts]).exp()

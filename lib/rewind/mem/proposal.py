@@ -139,7 +139,8 @@ class Proposal(Trainable):
     def _inner(self, features: Tensor, which: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Return the flow's guided numbers ``(B n, dims)`` and ln of their density, for hypotheses ``(B, n)``."""
         places = which + features.shape[1] * torch.arange(len(which))[:, None]
-        return self.flow.sample(which.numel(), generator, self.scale(features.flatten(0, 1).float()), places.flatten())
+        there, place = places.flatten().unique(return_inverse=True)
+        return self.flow.sample(len(place), generator, self.scale(features.flatten(0, 1)[there].float()), place)
 
     @torch.no_grad()
     def sample(self, features: Tensor, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
