@@ -250,6 +250,23 @@ def test_a_proposal_learns_from_momenta_alone(simulated):
         proposal.learn(unknowns, outgoing[:300], generator(6), at_once=300, **options)
 
 
+def test_a_training_goes_on_from_a_proposal(simulated, tmp_path):
+    unknowns, *_, outgoing = simulated["ttbar_dilepton"]
+    learnt, path = proposal.pairs(unknowns, outgoing, generator(6), cuts=LOOSE), tmp_path / "proposal.safetensors"
+    size = {"layers": 1, "bins": 4, "hidden": 8}
+    short = {"epochs": 2, "batch_size": 64, "ema_decay": None}
+    _, first = proposal.train_proposal(learnt, learnt, RESPONSE, path, size=size, **short)
+    model, second = proposal.train_proposal(learnt, learnt, RESPONSE, start=path, learning_rate=1e-4, **short)
+    assert second["losses"][0]["validation_loss"] < first["losses"][0]["validation_loss"] - 0.01
+    assert second["best_validation_loss"] < first["best_validation_loss"] + 1e-3
+    torch.testing.assert_close(model.scale.mean, proposal.load_proposal(path).scale.mean)
+    with pytest.raises(InputError, match="a start has its own size"):
+        proposal.train_proposal(learnt, learnt, RESPONSE, start=path, size=size, **short)
+    other = replace(RESPONSE, met_sigma=99.0)
+    with pytest.raises(InputError, match="must have learnt this response"):
+        proposal.train_proposal(learnt, learnt, other, start=path, **short)
+
+
 def test_a_mass_fit_names_jets_better_than_chance(simulated):
     _, _, _, rows, row, _ = simulated["tth_semileptonic"]
     found = mass_fit.fit(row).probabilities(rows)

@@ -21,6 +21,7 @@ __all__ = ["Guide", "Guided"]
 
 _TABLE, _LINE, _FLOOR = 32, 48, 0.01  # angles in a table of two, along one; share that is even
 _ROWS_AT_ONCE, _TABLES_AT_ONCE = 2048, 64  # tables that stay in a processor's cache
+_SMALLEST = -80.0
 
 
 class Guide:
@@ -75,11 +76,18 @@ class Guide:
             return self._log_fit(curves[:, 0] @ equal_directions(_LINE, curves), None, visible, met)[..., 0]
         one, two = (curves[:, leg] @ equal_directions(_TABLE, curves) for leg in range(2))
         parts = zip(*(values.split(_TABLES_AT_ONCE) for values in (one, two, visible, met)), strict=True)
-        return torch.cat([self._log_fit(*part).logsumexp(2) for part in parts])
+        return torch.cat([_log_sum(self._log_fit(*part)) for part in parts])
 
     def _log_fit(self, one: Tensor, two: Tensor | None, visible: Tensor, met: Tensor) -> Tensor:
         """Return guessed log-densities ``(B, n, m)`` for neutrinos at ``(B, 3, n)`` and ``(B, 3, m)``, if any."""
         return log_guess(self.unknowns.response, visible, met, one, two)
+
+
+def _log_sum(values: Tensor) -> Tensor:
+    """Return ln Σ exp ``(B, n)`` of values ``(B, n, m)`` but for a constant of each row, as far as single precision
+    goes: smaller terms would be denormal, which is slow.
+    """
+    return (values - values.amax((1, 2), keepdim=True)).clip(_SMALLEST).exp().sum(2).log()
 
 
 def _turned(density: PiecewiseDensity, share: Tensor) -> tuple[Tensor, Tensor]:

@@ -222,19 +222,26 @@ def train_proposal(
     path: str | Path | None = None,
     *,
     size: dict | None = None,
+    start: str | Path | None = None,
     seed: int = 0,
     **training,
 ) -> tuple[Proposal, dict]:
     """Return a proposal trained on pairs, and its record; keep the weights of the lowest ``validation`` loss.
 
-    ``size`` holds options of :class:`Proposal`. With ``path`` the checkpoint is written there; ``training`` holds
-    options of :func:`rewind.nn.training.fit_and_save`. Raises InputError as that does.
+    ``size`` holds options of :class:`Proposal`; with ``start`` the proposal of that checkpoint is trained on. With
+    ``path`` the checkpoint is written there; ``training`` holds options of :func:`rewind.nn.training.fit_and_save`.
+    Raises InputError as that does, and for a ``start`` with a size or of another response.
     """
-    configuration = {"dims": train.points.shape[1], "n_features": train.features.shape[2]}
-    configuration |= {"response": response.to_dict(), **(size or {})}
-    torch.manual_seed(seed)
-    model = Proposal(**configuration)
-    model.scale.fit(train.features[torch.arange(len(train)), train.which])
+    if start is None:
+        configuration = {"dims": train.points.shape[1], "n_features": train.features.shape[2]}
+        configuration |= {"response": response.to_dict(), **(size or {})}
+        torch.manual_seed(seed)
+        model = Proposal(**configuration)
+        model.scale.fit(train.features[torch.arange(len(train)), train.which])
+    else:
+        model, configuration = load_proposal(start), checkpoints.describe(start)["configuration"]
+        if size or model.response.to_dict() != response.to_dict():
+            raise InputError(f"{start}: a start has its own size, and must have learnt this response")
     record = fit_and_save(
         model,
         tuple(vars(train).values()),
