@@ -150,13 +150,21 @@ class SplineFlow(Sampler):
 
     @torch.no_grad()
     def sample(
-        self, n: int, generator: torch.Generator, context: Tensor | None = None, which: Tensor | None = None
+        self,
+        n: int,
+        generator: torch.Generator,
+        context: Tensor | None = None,
+        which: Tensor | None = None,
+        *,
+        dtype: torch.dtype | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Return points ``(n, dims)`` in float64, and the logarithm of their density.
 
+        Splines are evaluated in ``dtype``, by default as the mode says.
+
         Each has a row of ``context``: that which ``which`` ``(n,)`` names, without it the one of its own number.
         """
-        dtype = torch.float32 if self.training else torch.float64
+        dtype = dtype or (torch.float32 if self.training else torch.float64)
         y = torch.rand(n, self.dims, generator=generator, dtype=dtype, device=generator.device).split(_ROWS)
         if context is not None and which is None:
             own = self._context(n, context).split(_ROWS)

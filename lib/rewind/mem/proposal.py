@@ -140,7 +140,8 @@ class Proposal(Trainable):
         """Return the flow's guided numbers ``(B n, dims)`` and ln of their density, for hypotheses ``(B, n)``."""
         places = which + features.shape[1] * torch.arange(len(which))[:, None]
         there, place = places.flatten().unique(return_inverse=True)
-        return self.flow.sample(len(place), generator, self.scale(features.flatten(0, 1)[there].float()), place)
+        given = self.scale(features.flatten(0, 1)[there].float())
+        return self.flow.sample(len(place), generator, given, place, dtype=torch.float32)
 
     @torch.no_grad()
     def sample(self, features: Tensor, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
