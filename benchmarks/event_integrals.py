@@ -15,16 +15,16 @@ from rewind import paths
 from rewind.generation import partons
 from rewind.mem import integrals, proposal
 from rewind.mem.guide import Guided
-from rewind.mem.response import DILEPTON, TTH, rows
-from rewind.mem.unknowns import DileptonUnknowns, TTHUnknowns
+from rewind.mem.response import DILEPTON, TTH, Topology, rows
+from rewind.mem.unknowns import DileptonUnknowns, TTHUnknowns, Unknowns
 
 
 class Process(NamedTuple):
     """Hold what integrals of a process need."""
 
     name: str
-    topology: object
-    unknowns: type
+    topology: Topology
+    unknowns: type[Unknowns]
     proposal: str
     evaluations: int
 
