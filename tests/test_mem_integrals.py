@@ -371,7 +371,7 @@ def test_a_trained_proposal_is_a_density_and_comes_back_from_disk(simulated, tmp
     assert points.shape == (3, 1_000, 8)
     many = features.repeat_interleave(1_000, 0)
     found = model.log_prob(which.flatten(), points.flatten(0, 1), many)
-    torch.testing.assert_close(log_density.flatten(), found)
+    torch.testing.assert_close(log_density.flatten(), found, rtol=0, atol=1e-5)  # draws are of single precision
     assert abs(float((-log_density).exp().mean()) - 2) < 0.5  # E_q[1/q] is the volume of two cubes
     assert (log_density > 2 * math.log(0.0099)).all()
     which, points = again.posterior(learnt.features[:3], 400, generator(7))
@@ -498,8 +498,9 @@ def event_flow(simulated):
 
 def test_a_proposal_finds_the_integral_that_vegas_finds(simulated, event_flow):
     unknowns, _, _, rows, _, _ = simulated["ttbar_dilepton"]
-    drawn = integrals.summarize(integrals.draw(unknowns, event_flow, rows[:8], 2_000, generator(11)).weights)
-    vegas = integrals.by_vegas(Guided(unknowns), rows[:8], 6_000, generator(12))
+    drawn = integrals.summarize(integrals.draw(unknowns, event_flow, rows[:4], 20_000, generator(11)).weights)
+    assert (20_000 * drawn.effective > 200).all()  # with fewer effective draws an error is not that of a Gaussian
+    vegas = integrals.by_vegas(Guided(unknowns), rows[:4], 30_000, generator(12))
     pull = (drawn.value[:, 0] - vegas.value[:, 0]) / (drawn.error**2 + vegas.error**2).sqrt()
     assert pull.abs().max() < 4
 
