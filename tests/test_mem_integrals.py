@@ -14,6 +14,7 @@ from rewind.generation.partons import hadronic_process
 from rewind.integrate import adapted_grid, unweight
 from rewind.mem import categories, integrals, likelihood, mass_fit, proposal, response
 from rewind.mem.features import read
+from rewind.mem.guess import LEAST, log_guess, log_guess_of_first
 from rewind.mem.guide import Guide, Guided
 from rewind.mem.legs import along, leptonic_leg, partner, turn_of
 from rewind.mem.response import DILEPTON, TTH, TTH_LOST, Response
@@ -451,6 +452,28 @@ def test_guided_numbers_are_undone_and_nearly_even(simulated, name):
     for place in unknowns.turns:
         assert abs(float((v[:, place] - 0.5).abs().mean()) - 0.25) < 0.06
     assert (-log_slope).mean() > 1.0
+
+
+@pytest.mark.parametrize("neutrinos", [1, 2])
+def test_the_guess_is_that_of_recoil_missing_momentum_and_mass(neutrinos):
+    """The forms against momenta that are added, and the first neutrino's share against the sum over the second's."""
+    of = generator(8)
+    one, two = (60 * torch.randn(5, 3, n, generator=of, dtype=torch.float64) for n in (7, 9))
+    visible = torch.tensor([700.0, 20.0, -30.0, 40.0]).double() + torch.randn(5, 4, generator=of, dtype=torch.float64)
+    met = 50 * torch.randn(5, 2, generator=of, dtype=torch.float64)
+    two = two if neutrinos == 2 else None
+    found = log_guess(RESPONSE, visible, met, one, two, softness=2.0)
+    pair = one[..., None] + (two[:, :, None] if neutrinos == 2 else 0.0)
+    energy = one.norm(dim=1)[..., None] + (two.norm(dim=1)[:, None] if neutrinos == 2 else 0.0)
+    total = torch.cat([energy[:, None], pair], 1) + visible[..., None, None]
+    missed = (pair[:, :2] - met[..., None, None]).square().sum(1)
+    expected = RESPONSE.log_recoil(total[:, 1:3].movedim(1, -1)) - missed / (4 * RESPONSE.met_sigma**2)
+    expected -= 2.5 * kinematics.mass_squared(total.movedim(1, -1)).clip(LEAST).log()
+    torch.testing.assert_close(found, expected)
+    if neutrinos == 2:
+        first = log_guess_of_first(RESPONSE, visible, met, one, two)
+        every = log_guess(RESPONSE, visible, met, one, two).logsumexp(2)
+        torch.testing.assert_close(first - first[:, :1], every - every[:, :1])
 
 
 def test_guide_slope_is_a_difference_quotient(simulated):

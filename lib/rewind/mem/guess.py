@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
+
+import torch
 from torch import Tensor
 
-from rewind.mem.response import Response, log_recoil
+from rewind.mem.response import Response
 
-__all__ = ["LEAST", "log_guess"]
+__all__ = ["LEAST", "log_guess", "log_guess_of_first"]
 
 LEAST = 100.0
 """GeV² below which no mass squared counts."""
 
-_FALL = 5.0  # power of the mass by which the cross-section falls
+_FALL = 5  # power of the mass by which the cross-section falls
+_SMALLEST = -80.0  # ln of the smallest share of a sum in single precision that is no slow denormal number
 
 
 def log_guess(
@@ -22,20 +26,60 @@ def log_guess(
     Without ``two`` there is one neutrino, and m is 1. ``visible`` ``(B, 4)`` is the sum of all else, ``met`` ``(B, 2)``
     what was measured; ``softness`` divides the part of p_T^miss. Up to a constant.
     """
-    energy, x, y, z = _components(one[..., None])
-    if two is not None:
-        others = _components(two[:, :, None])
-        energy, x, y, z = (values + other for values, other in zip((energy, x, y, z), others, strict=True))
-    e0, x0, y0, z0 = visible[..., None, None].unbind(1)
-    x_met, y_met = met[..., None, None].unbind(1)
-    recoil2 = (x + x0).square() + (y + y0).square()
-    mass2 = (energy + e0).square() - (z + z0).square() - recoil2
-    missed2 = (x - x_met).square() + (y - y_met).square()
-    fit = log_recoil(recoil2, *response.recoil) - missed2 / (2 * softness * response.met_sigma**2)
-    return fit - _FALL / 2 * mass2.clip(LEAST).log()
+    exponent, narrower, mass2 = _forms(response, visible, met, one, two, softness)
+    narrow, wide = _heights(response)
+    return exponent + (narrow * narrower.exp() + wide).log() - _FALL / 2 * mass2.log()
 
 
-def _components(momentum: Tensor) -> tuple[Tensor, ...]:
-    """Return E, p_x, p_y and p_z of massless momenta ``(B, 3, ...)``."""
-    x, y, z = momentum.unbind(1)
-    return (x.square() + y.square() + z.square()).sqrt(), x, y, z
+def log_guess_of_first(response: Response, visible: Tensor, met: Tensor, one: Tensor, two: Tensor) -> Tensor:
+    """Return the guessed log-density ``(B, n)`` of the first neutrino's momentum ``(B, 3, n)`` alone.
+
+    That is :func:`log_guess` summed over the second's ``(B, 3, m)``, up to a constant of each event. Logarithms of
+    pairs are never taken: those are most of its time.
+    """
+    exponent, narrower, mass2 = _forms(response, visible, met, one, two)
+    narrow, wide = _heights(response)
+    weight = exponent.sub_(exponent.amax((1, 2), keepdim=True)).clip_(_SMALLEST).exp_()
+    weight = weight.mul_(narrower.exp_().mul_(narrow).add_(wide))
+    inverse = mass2.rsqrt_()
+    return weight.mul_(inverse).mul_(inverse.square_().square_()).sum(2).log()
+
+
+def _heights(response: Response) -> list[float]:
+    """Return the densities of the recoil's narrow and its wide Gaussian at zero, GeV⁻²."""
+    share, *widths = response.recoil
+    return [part / (2 * math.pi * sigma**2) for part, sigma in zip((share, 1 - share), widths, strict=True)]
+
+
+def _forms(
+    response: Response, visible: Tensor, met: Tensor, one: Tensor, two: Tensor | None, softness: float = 1.0
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return what weighs pairs, each ``(B, n, m)``: the exponent of p_T^miss and of the wide recoil, what the narrow
+    recoil adds to it, and the mass squared. All are linear in the numbers 1, E, p_x, p_y, p_z and p_T² of the second.
+    """
+    first = _massless(one) + visible[..., None]
+    second = _massless(torch.zeros_like(one[..., :1]) if two is None else two)
+    _, narrow, wide = (-1 / (2 * value**2) for value in response.recoil)
+    of_met = -1 / (2 * softness * response.met_sigma**2)
+    recoil, missed, zero = first[:, 1:3], one[:, :2] - met[..., None], torch.zeros_like(first[:, 0])
+    lowered = torch.cat([first[:, :1], -first[:, 1:]], 1)
+    forms = (
+        _squares(zero, (recoil, wide), (missed, of_met)),
+        _squares(zero, (recoil, narrow - wide)),
+        torch.cat([(lowered * first).sum(1, keepdim=True), 2 * lowered, zero[:, None]], 1),
+    )
+    numbers = torch.cat([torch.ones_like(second[:, :1]), second, second[:, 1:3].square().sum(1, keepdim=True)], 1)
+    exponent, narrower, mass2 = torch.bmm(torch.cat(forms, 2).mT, numbers).split(one.shape[2], 1)
+    return exponent, narrower, mass2.clip_(LEAST)
+
+
+def _squares(zero: Tensor, *terms: tuple[Tensor, float]) -> Tensor:
+    """Return the coefficients ``(B, 6, n)`` of Σ factor |vector + p_T|² for vectors ``(B, 2, n)`` and their factors."""
+    own = sum(factor * vector.square().sum(1) for vector, factor in terms)
+    x, y = sum(2 * factor * vector for vector, factor in terms).unbind(1)
+    return torch.stack([own, zero, x, y, zero, zero + sum(factor for _, factor in terms)], 1)
+
+
+def _massless(momentum: Tensor) -> Tensor:
+    """Return four-momenta ``(B, 4, n)`` of massless momenta ``(B, 3, n)``."""
+    return torch.cat([momentum.square().sum(1, keepdim=True).sqrt(), momentum], 1)

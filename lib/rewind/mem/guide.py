@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from rewind import kinematics
-from rewind.mem.guess import log_guess
+from rewind.mem.guess import log_guess, log_guess_of_first
 from rewind.mem.response import split
 from rewind.mem.unknowns import Unknowns
 from rewind.nn.guides import PiecewiseDensity
@@ -20,8 +20,7 @@ from rewind.physics.circles import Circles, direction, equal_directions
 __all__ = ["Guide", "Guided"]
 
 _TABLE, _LINE, _FLOOR = 32, 48, 0.01  # angles in a table of two, along one; share that is even
-_ROWS_AT_ONCE, _TABLES_AT_ONCE = 2048, 64  # tables that stay in a processor's cache
-_SMALLEST = -80.0
+_ROWS_AT_ONCE, _TABLES_AT_ONCE = 2048, 256  # tables that stay in a processor's cache
 
 
 class Guide:
@@ -69,25 +68,15 @@ class Guide:
 
     def _log_values(self, curves: Tensor, visible: Tensor, met: Tensor, first: Tensor | None) -> Tensor:
         """Return the guessed log-density of an angle ``(B, n)``: the first one's, or with ``first`` the other's."""
+        response = self.unknowns.response
         if first is not None:
             second = curves[:, 1] @ equal_directions(_LINE, curves)
-            return self._log_fit(first.mT, second, visible, met)[:, 0]
+            return log_guess(response, visible, met, first.mT, second)[:, 0]
         if curves.shape[1] == 1:
-            return self._log_fit(curves[:, 0] @ equal_directions(_LINE, curves), None, visible, met)[..., 0]
+            return log_guess(response, visible, met, curves[:, 0] @ equal_directions(_LINE, curves))[..., 0]
         one, two = (curves[:, leg] @ equal_directions(_TABLE, curves) for leg in range(2))
-        parts = zip(*(values.split(_TABLES_AT_ONCE) for values in (one, two, visible, met)), strict=True)
-        return torch.cat([_log_sum(self._log_fit(*part)) for part in parts])
-
-    def _log_fit(self, one: Tensor, two: Tensor | None, visible: Tensor, met: Tensor) -> Tensor:
-        """Return guessed log-densities ``(B, n, m)`` for neutrinos at ``(B, 3, n)`` and ``(B, 3, m)``, if any."""
-        return log_guess(self.unknowns.response, visible, met, one, two)
-
-
-def _log_sum(values: Tensor) -> Tensor:
-    """Return ln Σ exp ``(B, n)`` of values ``(B, n, m)`` but for a constant of each row, as far as single precision
-    goes: smaller terms would be denormal, which is slow.
-    """
-    return (values - values.amax((1, 2), keepdim=True)).clip(_SMALLEST).exp().sum(2).log()
+        parts = zip(*(values.split(_TABLES_AT_ONCE) for values in (visible, met, one, two)), strict=True)
+        return torch.cat([log_guess_of_first(response, *part) for part in parts])
 
 
 def _turned(density: PiecewiseDensity, share: Tensor) -> tuple[Tensor, Tensor]:
