@@ -160,9 +160,8 @@ class SplineFlow(Sampler):
     ) -> tuple[Tensor, Tensor]:
         """Return points ``(n, dims)`` in float64, and the logarithm of their density.
 
-        Splines are evaluated in ``dtype``, by default as the mode says.
-
         Each has a row of ``context``: that which ``which`` ``(n,)`` names, without it the one of its own number.
+        Splines are evaluated in ``dtype``, by default as the mode says.
         """
         dtype = dtype or (torch.float32 if self.training else torch.float64)
         y = torch.rand(n, self.dims, generator=generator, dtype=dtype, device=generator.device).split(_ROWS)

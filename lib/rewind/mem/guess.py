@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
-from rewind.mem.response import Response
+from rewind.mem.response import Response, recoil_peaks
 
 __all__ = ["LEAST", "log_guess", "log_guess_of_first"]
 
@@ -27,7 +25,7 @@ def log_guess(
     what was measured; ``softness`` divides the part of p_T^miss. Up to a constant.
     """
     exponent, narrower, mass2 = _forms(response, visible, met, one, two, softness)
-    narrow, wide = _heights(response)
+    narrow, wide = recoil_peaks(*response.recoil)
     return exponent + (narrow * narrower.exp() + wide).log() - _FALL / 2 * mass2.log()
 
 
@@ -38,17 +36,11 @@ def log_guess_of_first(response: Response, visible: Tensor, met: Tensor, one: Te
     pairs are never taken: those are most of its time.
     """
     exponent, narrower, mass2 = _forms(response, visible, met, one, two)
-    narrow, wide = _heights(response)
+    narrow, wide = recoil_peaks(*response.recoil)
     weight = exponent.sub_(exponent.amax((1, 2), keepdim=True)).clip_(_SMALLEST).exp_()
     weight = weight.mul_(narrower.exp_().mul_(narrow).add_(wide))
-    inverse = mass2.rsqrt_()
+    inverse = mass2.rsqrt_()  # to the power _FALL by products: a general power is slow
     return weight.mul_(inverse).mul_(inverse.square_().square_()).sum(2).log()
-
-
-def _heights(response: Response) -> list[float]:
-    """Return the densities of the recoil's narrow and its wide Gaussian at zero, GeV⁻²."""
-    share, *widths = response.recoil
-    return [part / (2 * math.pi * sigma**2) for part, sigma in zip((share, 1 - share), widths, strict=True)]
 
 
 def _forms(
@@ -59,24 +51,25 @@ def _forms(
     """
     first = _massless(one) + visible[..., None]
     second = _massless(torch.zeros_like(one[..., :1]) if two is None else two)
-    _, narrow, wide = (-1 / (2 * value**2) for value in response.recoil)
+    narrow, wide = (-1 / (2 * sigma**2) for sigma in response.recoil[1:])
     of_met = -1 / (2 * softness * response.met_sigma**2)
-    recoil, missed, zero = first[:, 1:3], one[:, :2] - met[..., None], torch.zeros_like(first[:, 0])
+    recoil, missed = first[:, 1:3], one[:, :2] - met[..., None]
     lowered = torch.cat([first[:, :1], -first[:, 1:]], 1)
     forms = (
-        _squares(zero, (recoil, wide), (missed, of_met)),
-        _squares(zero, (recoil, narrow - wide)),
-        torch.cat([(lowered * first).sum(1, keepdim=True), 2 * lowered, zero[:, None]], 1),
+        _squares((recoil, wide), (missed, of_met)),
+        _squares((recoil, narrow - wide)),
+        torch.cat([(lowered * first).sum(1, keepdim=True), 2 * lowered, torch.zeros_like(first[:, :1])], 1),
     )
     numbers = torch.cat([torch.ones_like(second[:, :1]), second, second[:, 1:3].square().sum(1, keepdim=True)], 1)
     exponent, narrower, mass2 = torch.bmm(torch.cat(forms, 2).mT, numbers).split(one.shape[2], 1)
     return exponent, narrower, mass2.clip_(LEAST)
 
 
-def _squares(zero: Tensor, *terms: tuple[Tensor, float]) -> Tensor:
+def _squares(*terms: tuple[Tensor, float]) -> Tensor:
     """Return the coefficients ``(B, 6, n)`` of Σ factor |vector + p_T|² for vectors ``(B, 2, n)`` and their factors."""
     own = sum(factor * vector.square().sum(1) for vector, factor in terms)
     x, y = sum(2 * factor * vector for vector, factor in terms).unbind(1)
+    zero = torch.zeros_like(own)
     return torch.stack([own, zero, x, y, zero, zero + sum(factor for _, factor in terms)], 1)
 
 

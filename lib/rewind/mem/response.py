@@ -32,6 +32,7 @@ __all__ = [
     "Topology",
     "accepted",
     "log_recoil",
+    "recoil_peaks",
     "rows",
     "split",
     "truth",
@@ -271,10 +272,13 @@ def _falling(jets: Tensor) -> Tensor:
     return jets.gather(1, order[..., None].expand_as(jets))
 
 
+def recoil_peaks(share: float, narrow: float, wide: float) -> tuple[float, float]:
+    """Return the densities at zero of both Gaussians of :func:`log_recoil`, each with its share, in GeV⁻²."""
+    return share / (2 * math.pi * narrow**2), (1 - share) / (2 * math.pi * wide**2)
+
+
 def log_recoil(squared: Tensor, share: float, narrow: float, wide: float) -> Tensor:
     """Return the log-density ``(...)`` of transverse momenta of square ``(...)``: two round Gaussians, in GeV⁻²."""
-    parts = [
-        math.log(part / (2 * math.pi * sigma**2)) - squared / (2 * sigma**2)
-        for part, sigma in ((share, narrow), (1 - share, wide))
-    ]
+    peaks = recoil_peaks(share, narrow, wide)
+    parts = [math.log(peak) - squared / (2 * sigma**2) for peak, sigma in zip(peaks, (narrow, wide), strict=True)]
     return torch.logaddexp(*parts)
