@@ -158,6 +158,14 @@ def test_what_cannot_be_computed_says_why(call, message):
         call()
 
 
+@pytest.mark.parametrize(
+    ("form", "text"),
+    [(".3f", "0.500 ± 0.012"), ("+.2f", "+0.50 ± 0.01"), (".1%", "50.0% ± 1.2%"), (".2g", "0.5 ± 0.012")],
+)
+def test_an_estimate_is_printed_with_its_error(form, text):
+    assert f"{stats.Estimate(0.5, 0.0123):{form}}" == text
+
+
 def test_share_is_binomial():
     flags = np.arange(100) < 20
     assert stats.share(flags) == pytest.approx((0.2, 0.04))

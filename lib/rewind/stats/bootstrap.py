@@ -24,10 +24,20 @@ __all__ = [
 
 
 class Estimate(NamedTuple):
-    """Hold a value and its standard error."""
+    """Hold a value and its standard error; ``f"{estimate:.3f}"`` prints both, each in the given format.
+
+    >>> f"{Estimate(0.5, 0.0123):.3f}"
+    '0.500 ± 0.012'
+    """
 
     value: float
     error: float
+
+    def __format__(self, format_spec: str) -> str:
+        """Format value and error alike, but for a sign asked for; without a format, say so as ``str`` does."""
+        if not format_spec:
+            return str(self)
+        return f"{self.value:{format_spec}} ± {self.error:{format_spec.lstrip('+')}}"
 
 
 def as_samples(values, name: str = "samples") -> np.ndarray:
