@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 
 from rewind import events
-from rewind.events.chain import reconstruct
-from rewind.events.chunks import CHUNK_EVENTS
-from rewind.events.generator import generate, start
-from rewind.events.processes import PROCESSES, base_settings
+from rewind.events.chain.chunks import CHUNK_EVENTS
+from rewind.events.chain.generator import generate, start
+from rewind.events.chain.processes import PROCESSES, base_settings
+from rewind.events.chain.reconstruction import reconstruct
 
 
 def timed(function, *arguments, **options):

@@ -10,7 +10,7 @@ import time
 
 import torch
 
-from rewind.neutrino import ellipse, quartic
+from rewind.neutrino.classical import ellipse, quartic
 from rewind.physics.constants import M_B, M_TOP, M_W
 
 NAMES = ("lepton_plus", "lepton_minus", "bottom", "antibottom")

@@ -2,7 +2,8 @@
 
 Each schedule is repeated with other random numbers. For the median event: the relative root mean square deviation from
 a long run of the shipped flow, and the error that VEGAS quotes; then the share of all estimates within three quoted
-errors of the long run. Pass the best one to `rewind.mem.integrals.by_vegas`. The events are not those of the chapters.
+errors of the long run. Pass the best one to `rewind.mem.event_integrals.by_vegas`. The events are not those of the
+chapters.
 """
 
 import argparse
@@ -12,11 +13,11 @@ from typing import NamedTuple
 import torch
 
 from rewind import paths
-from rewind.generation import partons
-from rewind.mem import integrals, proposal
-from rewind.mem.guide import Guided
-from rewind.mem.response import DILEPTON, TTH, Topology, rows
-from rewind.mem.unknowns import DileptonUnknowns, TTHUnknowns, Unknowns
+from rewind.generation import parton_level
+from rewind.mem import event_integrals, proposal
+from rewind.mem.angle_map import Guided
+from rewind.mem.detector_model import DILEPTON, TTH, Topology, rows
+from rewind.mem.integrand import DileptonUnknowns, TTHUnknowns, Unknowns
 
 
 class Process(NamedTuple):
@@ -48,18 +49,18 @@ def main():
     generator = torch.Generator().manual_seed(77)
     checkpoints = paths.root() / "data/checkpoints"
     model = proposal.load_proposal(checkpoints / f"{process.proposal}.safetensors")
-    unknowns = process.unknowns(partons.hadronic_process(process.name), model.response)
-    sampler = partons.load_sampler(checkpoints / f"{process.name}_sampler.safetensors", process.name)
-    outgoing = partons.leading_order(process.name, 8 * options.events, generator, sampler=sampler)
+    unknowns = process.unknowns(parton_level.hadronic_process(process.name), model.response)
+    sampler = parton_level.load_sampler(checkpoints / f"{process.name}_sampler.safetensors", process.name)
+    outgoing = parton_level.leading_order(process.name, 8 * options.events, generator, sampler=sampler)
     event = model.response.simulate(outgoing, process.topology, generator)[1][: options.events]
     found, n = rows(event, process.topology), options.evaluations or process.evaluations
     flow = proposal.EventFlow(unknowns, model)
-    long = integrals.summarize(integrals.draw(unknowns, flow, found, 4 * n, generator).weights).value[:, 0]
+    long = event_integrals.summarize(event_integrals.draw(unknowns, flow, found, 4 * n, generator).weights).value[:, 0]
     integrand = Guided(unknowns) if options.guided else unknowns
     print("iterations  bins  adapting  deviation  quoted error  within 3")
     for iterations, bins, adapting in product((3, 5), (8, 12, 24), (0.3, 0.5, 0.7)):
         schedule = {"iterations": iterations, "bins": bins, "adapting": adapting}
-        runs = [integrals.by_vegas(integrand, found, n, generator, **schedule) for _ in range(options.repeats)]
+        runs = [event_integrals.by_vegas(integrand, found, n, generator, **schedule) for _ in range(options.repeats)]
         off = torch.stack([run.value[:, 0] / long - 1 for run in runs])
         quoted = torch.stack([run.error / run.value[:, 0] for run in runs])
         rms, inside = off.square().mean(0).sqrt().median(), (off.abs() < 3 * quoted).double().mean()

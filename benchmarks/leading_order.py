@@ -3,7 +3,7 @@
 import argparse
 import time
 
-from rewind.events.leading_order import SUBPROCESSES, cross_section
+from rewind.events.chain.leading_order import SUBPROCESSES, cross_section
 
 
 def main():

@@ -12,7 +12,8 @@ import time
 import torch
 
 from rewind import paths
-from rewind.neutrino import dataset, training
+from rewind.neutrino import dataset
+from rewind.neutrino.flows import training
 
 
 def seconds(call, blocks: int) -> tuple[float, float]:

@@ -7,8 +7,8 @@ from functools import partial
 import numpy as np
 import torch
 
-from rewind.events.generator import start
-from rewind.events.pdf_sets import proton_pdf
+from rewind.events.chain.generator import start
+from rewind.events.chain.pdf_sets import proton_pdf
 from rewind.physics.constants import M_TOP
 from rewind.physics.pdfs import FLAVOURS
 

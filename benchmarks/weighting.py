@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from rewind import events, kinematics, paths
-from rewind.neutrino import weighting
+from rewind.neutrino.classical import weighting
 from rewind.physics.constants import M_W
 
 SIGMA, M_TT_MIN = 10.0, 300.0

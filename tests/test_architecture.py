@@ -13,7 +13,7 @@ FLOORS = (
     ("events", "nn"),
     ("integrate",),
     ("toys",),
-    ("neutrino", "mem", "diffusion", "unfolding", "generation"),
+    ("neutrino", "partons", "transfer", "mem", "diffusion", "unfolding", "generation"),
     ("plots",),
     ("book",),
     ("cli",),

@@ -154,10 +154,10 @@ def _simulate(options) -> None:
 
 
 def _partons(options) -> None:
-    from rewind.generation import partons
+    from rewind.generation import parton_level
 
-    sampler = options.sampler and partons.load_sampler(options.sampler, options.process)
-    found = partons.generate(
+    sampler = options.sampler and parton_level.load_sampler(options.sampler, options.process)
+    found = parton_level.generate(
         options.process,
         options.n,
         options.path,

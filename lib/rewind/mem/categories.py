@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from rewind.errors import InputError
-from rewind.mem import integrals
-from rewind.mem.integrals import EventIntegrals
+from rewind.mem import event_integrals
+from rewind.mem.detector_model import rows, truth
+from rewind.mem.event_integrals import EventIntegrals
 from rewind.mem.proposal import EventFlow
-from rewind.mem.response import rows, truth
 
 __all__ = ["Category", "in_order", "integrated", "measured", "selected"]
 
@@ -71,12 +71,12 @@ def integrated(
     parts = {}
     for name, category in found.items():
         flow = flows[name]
-        done = integrals.summarize(integrals.draw(flow.unknowns, flow, category.rows, n, generator).weights)
+        done = event_integrals.summarize(event_integrals.draw(flow.unknowns, flow, category.rows, n, generator).weights)
         for many in (10 * n, 100 * n):
             (empty,) = (done.value[:, 0] == 0).nonzero(as_tuple=True)
             if len(empty):
-                again = integrals.draw(flow.unknowns, flow, category.rows[empty], many, generator).weights
-                for column, values in vars(integrals.summarize(again)).items():
+                again = event_integrals.draw(flow.unknowns, flow, category.rows[empty], many, generator).weights
+                for column, values in vars(event_integrals.summarize(again)).items():
                     getattr(done, column)[empty] = values
         parts[name] = done
     columns = (field.name for field in fields(EventIntegrals))

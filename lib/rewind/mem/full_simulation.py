@@ -8,22 +8,21 @@ from typing import NamedTuple
 import awkward as ak
 import numpy as np
 import torch
-from scipy.optimize import minimize
-from scipy.special import expit
 from torch import Tensor
 
 from rewind import stats
 from rewind.errors import InputError
-from rewind.events.processes import Selection
-from rewind.events.tensors import Columns, momenta, transverse
-from rewind.mem import transfer
-from rewind.mem.hard_process import INCOMING, before_radiation
-from rewind.mem.legs import along, unit_vector
-from rewind.mem.response import TTH, Measured, Response, log_recoil
-from rewind.mem.transfer import DoubleGaussian
+from rewind.events.batch.decay_quarks import INCOMING, before_radiation
+from rewind.events.batch.tensors import Columns, momenta, transverse
+from rewind.events.chain.processes import Selection
+from rewind.mem.detector_model import TTH, Measured, Response
+from rewind.physics import double_gaussian
 from rewind.physics.constants import M_B
+from rewind.physics.double_gaussian import DoubleGaussian
+from rewind.physics.leg_kinematics import along, unit_vector
+from rewind.physics.recoil import fit_recoil
 
-__all__ = ["Matched", "OneLepton", "dilepton_events", "fit", "fit_recoil", "matched", "tth_events"]
+__all__ = ["Matched", "OneLepton", "dilepton_events", "fit", "matched", "tth_events"]
 
 _BOTTOM, _NEUTRINOS = 5, (12, 14, 16)
 
@@ -93,25 +92,6 @@ def _measured(records: ak.Array, leptons: ak.Array, bottoms: ak.Array, lights: a
     )
 
 
-def fit_recoil(recoil: Tensor) -> tuple[float, float, float]:
-    """Return share and σ (GeV) of the narrow, then σ of the wide Gaussian that fit ``recoil`` ``(B, 2)`` best.
-
-    Raises InputError where no maximum of the likelihood is found.
-    """
-    squared = recoil.square().sum(-1)
-
-    def parameters(x: np.ndarray) -> tuple[float, float, float]:
-        return float(expit(x[0]).clip(1e-6, 1 - 1e-6)), float(np.exp(x[1])), float(np.exp(x[1]) + np.exp(x[2]))
-
-    start = np.log(float(squared.median()) ** 0.5 / 2)
-    found = minimize(
-        lambda x: -float(log_recoil(squared, *parameters(x)).mean()), (0.5, start, start), method="Nelder-Mead"
-    )
-    if not found.success:
-        raise InputError(f"recoil: no fit of two Gaussians to {len(recoil)} vectors; use more events")
-    return parameters(found.x)
-
-
 @dataclass(frozen=True)
 class Matched(Columns):
     """Hold jets that stem from a quark of the hard process: both energies (GeV), the jet's η, and if it is a b quark.
@@ -126,9 +106,9 @@ class Matched(Columns):
 
 
 def matched(records: ak.Array) -> Matched:
-    """Return the matched jets of event records with their hard process (`rewind.events.samples.load`).
+    """Return the matched jets of event records with their hard process (`rewind.events.readers.samples.load`).
 
-    Raises InputError as :func:`rewind.mem.hard_process.before_radiation` does.
+    Raises InputError as :func:`rewind.events.batch.decay_quarks.before_radiation` does.
     """
     jets = records.Jet
     event = np.repeat(np.arange(len(records)), ak.to_numpy(ak.num(jets)))
@@ -145,7 +125,7 @@ def matched(records: ak.Array) -> Matched:
 
 
 def _transfer(pairs: Matched, selection: Selection) -> DoubleGaussian:
-    return transfer.fit(pairs.measured, pairs.parton, least=selection.jet_pt * pairs.eta.cosh())
+    return double_gaussian.fit(pairs.measured, pairs.parton, least=selection.jet_pt * pairs.eta.cosh())
 
 
 def fit(dilepton: ak.Array, one_lepton: ak.Array, selection: Selection) -> Response:
@@ -153,7 +133,7 @@ def fit(dilepton: ak.Array, one_lepton: ak.Array, selection: Selection) -> Respo
 
     Quarks' transfer functions are fitted to the matched jets of both; recoil, the last copies of both tops against the
     beam, and p_T^miss, half its 16–84 % range about the neutrinos, to the first. Raises InputError as
-    :func:`rewind.mem.transfer.fit` does.
+    :func:`rewind.physics.double_gaussian.fit` does.
     """
     pairs = Matched.concatenate([matched(records) for records in (dilepton, one_lepton)])
     sums = {}

@@ -1,4 +1,4 @@
-"""The simplest way to name jets: a χ² of invariant masses, for hypotheses of `rewind.mem.response.TTH`."""
+"""The simplest way to name jets: a χ² of invariant masses, for hypotheses of `rewind.mem.detector_model.TTH`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from rewind import kinematics
 from rewind.errors import InputError
-from rewind.mem.response import TTH, split
+from rewind.mem.detector_model import TTH, split
 
 __all__ = ["MassFit", "fit"]
 

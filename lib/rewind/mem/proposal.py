@@ -10,13 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from rewind.errors import InputError
-from rewind.events.tensors import Columns
+from rewind.events.batch.tensors import Columns
 from rewind.integrate import SplineFlow
-from rewind.mem.features import read
-from rewind.mem.guide import Guide
-from rewind.mem.integrals import under
-from rewind.mem.response import Response, rows, truth
-from rewind.mem.unknowns import Unknowns
+from rewind.mem.angle_map import Guide
+from rewind.mem.detector_model import Response, rows, truth
+from rewind.mem.event_integrals import under
+from rewind.mem.integrand import Unknowns
+from rewind.mem.proposal_features import read
 from rewind.nn import checkpoints
 from rewind.nn.preprocessing import Standardize
 from rewind.nn.training import Trainable, fit_and_save
@@ -95,7 +95,7 @@ class Proposal(Trainable):
     """Model P(hypothesis | event) and p(v | hypothesis, event) of guided unit numbers ``(B, dims)``.
 
     Events are features ``(B, H, n_features)`` under all hypotheses; ``response`` is what it learns from, as
-    :meth:`rewind.mem.response.Response.to_dict` writes it; ``size`` holds options of
+    :meth:`rewind.mem.detector_model.Response.to_dict` writes it; ``size`` holds options of
     :class:`~rewind.integrate.flows.SplineFlow`. For integrals the share ``uniform`` of the draws is even, which
     bounds weights where the flow is wrong.
     """
@@ -162,7 +162,7 @@ class Proposal(Trainable):
 
 
 class EventFlow:
-    """Draw the unknowns of measured events with a trained proposal: what `rewind.mem.integrals.draw` asks for.
+    """Draw the unknowns of measured events with a trained proposal: what `rewind.mem.event_integrals.draw` asks for.
 
     Raises InputError for a proposal of other unknowns or of another response.
     """

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from rewind import events, kinematics
 from rewind.errors import InputError
-from rewind.events.processes import find_process
-from rewind.events.tensors import Columns, transverse
+from rewind.events.batch.tensors import Columns, transverse
+from rewind.events.chain.processes import find_process
 
 __all__ = ["MAX_JETS", "Dataset", "from_records", "load", "simulated"]
 
@@ -126,7 +126,7 @@ def _padded(values: ak.Array, fill) -> np.ndarray:
 
 
 def from_records(records: ak.Array, n_leptons: int) -> Dataset:
-    """Return the tensors of event records (:func:`rewind.events.samples.load`) with ``n_leptons`` leptons, 1 or 2.
+    """Return the tensors of event records (:func:`rewind.events.load`) with ``n_leptons`` leptons, 1 or 2.
 
     Of more than ``MAX_JETS`` jets the b-tagged ones are kept, and of the others those of the highest pT. Raises
     InputError for an event with another number of leptons, with two of like charge, or that :meth:`Dataset.check`
@@ -212,7 +212,7 @@ def simulated(process: str, n_events: int, seeds: Sequence[int], *, workers: int
     """Return at least ``n_events`` for each of ``seeds`` of a process with one or two leptons.
 
     Without the underlying event, hard processes of all events, and events that pass at particle level only;
-    simulated now unless they lie in the cache. ``options`` go to :func:`rewind.events.simulation.simulate`. Raises
+    simulated now unless they lie in the cache. ``options`` go to :func:`rewind.events.simulate`. Raises
     InputError for an unknown process and without seeds.
     """
     if len(seeds) == 0:

@@ -2,19 +2,24 @@
 
 At leading order a hard system has no transverse momentum. It gets one, q, by the pure transverse boost that takes it,
 at rest along the beam, to (√(M² + q²), q, 0); mass, rapidity and phase space stay, d⁴P = dM² dy d²q/2. The same boost
-backwards leads from any event to its leading-order one.
+backwards leads from any event to its leading-order one. Its density is a mixture of two round Gaussians.
 """
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from scipy.optimize import minimize
+from scipy.special import expit
 from torch import Tensor
 
 from rewind import kinematics
+from rewind.errors import InputError
 
-__all__ = ["Hard", "recoiling", "without_recoil"]
+__all__ = ["Hard", "fit_recoil", "log_recoil", "recoil_peaks", "recoiling", "without_recoil"]
 
 
 class Hard(NamedTuple):
@@ -64,3 +69,34 @@ def without_recoil(momenta: Tensor) -> Hard:
     central = kinematics.boost_between(momenta, _along_beam(rapidity), _at_rest(torch.ones_like(mass)))
     rest = kinematics.boost_between(central, _transverse(mass, recoil), _at_rest(mass))
     return Hard(rest, mass, rapidity, recoil)
+
+
+def recoil_peaks(share: float, narrow: float, wide: float) -> tuple[float, float]:
+    """Return the densities at zero of both Gaussians of :func:`log_recoil`, each with its share, in GeV⁻²."""
+    return share / (2 * math.pi * narrow**2), (1 - share) / (2 * math.pi * wide**2)
+
+
+def log_recoil(squared: Tensor, share: float, narrow: float, wide: float) -> Tensor:
+    """Return the log-density ``(...)`` of transverse momenta of square ``(...)``: two round Gaussians, in GeV⁻²."""
+    peaks = recoil_peaks(share, narrow, wide)
+    parts = [math.log(peak) - squared / (2 * sigma**2) for peak, sigma in zip(peaks, (narrow, wide), strict=True)]
+    return torch.logaddexp(*parts)
+
+
+def fit_recoil(recoil: Tensor) -> tuple[float, float, float]:
+    """Return share and σ (GeV) of the narrow, then σ of the wide Gaussian that fit ``recoil`` ``(B, 2)`` best.
+
+    Raises InputError where no maximum of the likelihood is found.
+    """
+    squared = recoil.square().sum(-1)
+
+    def parameters(x: np.ndarray) -> tuple[float, float, float]:
+        return float(expit(x[0]).clip(1e-6, 1 - 1e-6)), float(np.exp(x[1])), float(np.exp(x[1]) + np.exp(x[2]))
+
+    start = np.log(float(squared.median()) ** 0.5 / 2)
+    found = minimize(
+        lambda x: -float(log_recoil(squared, *parameters(x)).mean()), (0.5, start, start), method="Nelder-Mead"
+    )
+    if not found.success:
+        raise InputError(f"recoil: no fit of two Gaussians to {len(recoil)} vectors; use more events")
+    return parameters(found.x)

@@ -1,0 +1,135 @@
+"""The classical methods, called on a data set: same answers as the solvers, unknown pairings left out."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from rewind import kinematics
+from rewind.errors import InputError
+from rewind.neutrino import dataset
+from rewind.neutrino.classical import baselines, ellipse, pairing, weighting
+from rewind.neutrino.classical.jet_scale import leg_jets
+from rewind.neutrino.flows import training
+from rewind.neutrino.flows.inputs import event_tensor
+from rewind.neutrino.verdicts import point_estimates, residual_metrics
+
+
+@pytest.fixture(scope="module")
+def data():
+    return dataset.load("data/samples/ttbar_dilepton_test.root", 2)[:300]
+
+
+def test_the_ellipse_is_that_of_the_chosen_jets_and_unknown_pairings_stay_unknown(data):
+    chosen = pairing.truth(data)
+    neutrinos, exact = baselines.by_ellipse(data, chosen)
+    known = (chosen >= 0).all(1)
+    assert 0 < (~known).sum() < len(data)
+    assert neutrinos[~known].isnan().all()
+    assert not exact[~known].any()
+    bottoms = leg_jets(data, chosen)[known]
+    found = ellipse.solve(*data.leptons[known].unbind(1), *bottoms.unbind(1), data.met[known])
+    torch.testing.assert_close(neutrinos[known][:, 0], found.closest_neutrino, equal_nan=True)
+    assert torch.equal(exact[known], found.is_solved)
+    total = neutrinos[exact].sum(1)[:, :2]
+    torch.testing.assert_close(total, data.met[exact], rtol=1e-6, atol=1e-5)
+
+
+def test_weighting_tries_all_pairings_or_the_given_one(data):
+    every, valid, used = baselines.by_weighting(data)
+    given, fits, same = baselines.by_weighting(data, used)
+    assert torch.equal(valid, fits)
+    torch.testing.assert_close(given[fits], every[fits])
+    assert torch.equal(same[fits], used[fits])
+    unknown, none, _ = baselines.by_weighting(data, torch.full((len(data), 2), -1))
+    assert unknown.isnan().all()
+    assert not none.any()
+    mask = data.btag & data.jet_mask
+    found = weighting.solve(*data.leptons.unbind(1), data.jets, mask, data.met)
+    torch.testing.assert_close(every[:, 0], found.neutrino, equal_nan=True)
+
+
+def test_a_line_of_the_table_is_made_of_its_figures(data):
+    chosen = pairing.by_mass(data)
+    values = residual_metrics.quantities(data, data.neutrinos, chosen)
+    true = residual_metrics.true_quantities(data)["m_tt"]
+    inversion = residual_metrics.fit_inversion(true, values["m_tt"], [300, 450, 3000])
+    line = residual_metrics.row(data, values, inversion, [300, 450, 3000], np.random.default_rng(1), n_replicas=20)
+    assert line.figures["px"].rmse.value == 0
+    assert line.figures["m_tt"].width.value > 10
+    assert len(line.bias) == 2
+    assert all(f"{value:.1f}" in str(line) for value in (line.figures["m_tt"].rmse.value, line.unbiased.width.value))
+
+
+def test_what_is_pinned_down_is_the_sum_and_the_w_masses(data):
+    found = residual_metrics.pinned(data, data.neutrinos)
+    assert found.shape == (len(data), 10)
+    torch.testing.assert_close(found[:, 6:8], data.neutrinos[..., :2].sum(1))
+    torch.testing.assert_close(found[:, 8:], kinematics.mass(residual_metrics.w_bosons(data, data.neutrinos)))
+    assert residual_metrics.pinned(data, data.neutrinos[:, None].expand(-1, 4, -1, -1)).shape == (len(data), 4, 10)
+
+
+def test_every_rule_answers_with_a_draw_or_between_draws():
+    torch.manual_seed(0)
+    draws, distance, log_prob = torch.randn(7, 40, 2), torch.rand(7, 40), torch.randn(7, 40)
+    rules = point_estimates.rules(distance, log_prob)
+    assert {"mode"} == rules.keys() - point_estimates.rules(distance).keys()
+    for rule in rules.values():
+        answer = rule(draws)
+        assert answer.shape == (7, 2)
+        assert (draws.amin(1) <= answer).all()
+        assert (answer <= draws.amax(1)).all()
+    torch.testing.assert_close(point_estimates.mean_of_nearest(draws, distance, share=1.0), draws.mean(1))
+    nearest = point_estimates.mean_of_nearest(draws, distance, share=1 / 40)
+    torch.testing.assert_close(nearest, point_estimates.nearest_constraints(draws, distance))
+
+
+def test_a_pairing_network_is_trained_saved_and_loaded(data, tmp_path):
+    path = tmp_path / "pairing.safetensors"
+    size = {"width": 16, "encoder_layers": 1}
+    model, record = training.train_pairing(data, data, path, size=size, epochs=12, batch_size=64, device="cpu")
+    losses = [loss["validation_loss"] for loss in record["losses"]]
+    assert losses[-1] < losses[0]
+    loaded = training.load_pairing(path, 2)
+    event, _ = pairing.training_tensors(data)
+    assert torch.equal(loaded.choose(event), model.choose(event))
+
+
+def test_events_of_another_kind_are_refused(data):
+    one = dataset.load("data/samples/ttbar_semileptonic_test.root", 1)[:5]
+    for call in (
+        lambda: baselines.by_ellipse(one, one.b_jets),
+        lambda: baselines.by_weighting(one),
+        lambda: residual_metrics.delta_phi_ll(one),
+    ):
+        with pytest.raises(InputError, match="leptons"):
+            call()
+    with pytest.raises(InputError, match="unknown process"):
+        dataset.simulated("nothing", 10, [1])
+    with pytest.raises(InputError, match="seeds"):
+        dataset.simulated("ttbar_dilepton", 10, [])
+    with pytest.raises(IndexError):
+        data[len(data)]
+    assert len(data[-1]) == len(data[np.int64(3)]) == 1
+
+
+def test_faults_of_hand_made_events_are_named(data):
+    some = data[:3]
+    gap = replace(some, jet_mask=some.jet_mask & (torch.arange(10) != 0))
+    beam = replace(some, leptons=some.leptons * torch.tensor([1.0, 0.0, 0.0, 1.0]))
+    short = replace(some, **{name: getattr(some, name)[:, :6] for name in ("jets", "jet_mask", "btag")})
+    for events, complaint in ((gap, "stands before"), (beam, "along the beam"), (short, "places")):
+        with pytest.raises(InputError, match=complaint):
+            events.check()
+    with pytest.raises(InputError, match="twice"):
+        event_tensor(some, torch.zeros(3, 2, dtype=torch.long))
+
+
+def test_an_unknown_distance_gives_no_answer():
+    draws, score = torch.randn(2, 5, 3), torch.rand(2, 5)
+    score[1, 2] = torch.nan
+    for rule in (point_estimates.mode, point_estimates.nearest_constraints, point_estimates.mean_of_nearest):
+        answer = rule(draws, score)
+        assert answer[0].isfinite().all()
+        assert answer[1].isnan().all()

@@ -1,0 +1,71 @@
+"""Borrowed and frozen encoders, and trials that take the same steps."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from rewind.errors import InputError
+from rewind.neutrino import dataset
+from rewind.neutrino.classical import pairing
+from rewind.neutrino.flows import ablations
+from rewind.neutrino.flows.flow import neutrino_flow
+from rewind.neutrino.flows.inputs import event_tensor
+
+SIZE = {"encoder_layers": 1, "flow_layers": 1, "bins": 4, "hidden": 16, "solutions": False}
+RUN = {"n_rows": 256, "epochs": 2, "batch_size": 64, "n_sampled": 20, "device": "cpu"}
+
+
+@pytest.fixture(scope="module")
+def tensors():
+    data = dataset.load(Path(__file__).parents[3] / "data" / "samples" / "ttbar_dilepton.root", 2)[:600]
+    neutrinos, events = data.neutrinos.float(), event_tensor(data)
+    return [(neutrinos[part], events[part]) for part in (slice(300), slice(300, 400), slice(400, 600))]
+
+
+def flow(width=16, seed=1):
+    torch.manual_seed(seed)
+    return neutrino_flow(2, width=width, **SIZE)
+
+
+def teacher(width=16):
+    torch.manual_seed(9)
+    return pairing.pairing_network(2, width=width, encoder_layers=1).eval()
+
+
+def test_a_borrowed_encoder_sees_what_the_teacher_sees(tensors):
+    (_, event), student, master = tensors[1], flow().eval(), teacher()
+    ablations.borrow_encoder(student, master)
+    with torch.no_grad():
+        tokens, present = master.features(event)
+        expected = master.encoder.tokens(tokens, present)
+        own = student.encoder.encoder.tokens(*student.encoder.features(event))
+    assert torch.equal(own, expected)
+
+
+def test_training_leaves_a_frozen_encoder_alone_and_teaches_the_rest(tensors):
+    student = ablations.freeze_encoder(ablations.borrow_encoder(flow(), teacher()))
+    before = {name: values.clone() for name, values in student.state_dict().items()}
+    ablations.trial(student, *tensors, n_events=256, **RUN)
+    frozen = ("encoder.features.", "encoder.encoder.encoder.")
+    changed = {name for name, values in student.state_dict().items() if not torch.equal(values, before[name])}
+    assert changed
+    assert not [name for name in changed if name.startswith(frozen)]
+    assert any(name.startswith("encoder.encoder.reading") for name in changed)
+
+
+def test_a_trial_learns_and_can_be_repeated(tensors):
+    first, again = (ablations.trial(flow(), *tensors, n_events=200, **RUN) for _ in range(2))
+    torch.testing.assert_close(first, again)
+    untrained = flow().fit_scales(*tensors[0])
+    with torch.no_grad():
+        assert first.loss.mean() < -untrained.log_prob(*tensors[2]).mean()
+    assert first.loss.shape == (200,)
+    assert first.residual.shape == (20, 2, 3)
+
+
+def test_what_cannot_be_is_refused(tensors):
+    with pytest.raises(InputError, match="another width"):
+        ablations.borrow_encoder(flow(), teacher(width=32))
+    with pytest.raises(InputError, match="n_events"):
+        ablations.trial(flow(), *tensors, n_events=301, **RUN)

@@ -1,0 +1,258 @@
+"""Training finds a known density, goes on after an interruption, and refuses what it cannot use."""
+
+import math
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from rewind import progress
+from rewind.errors import InputError
+from rewind.nn import training
+from rewind.nn.flows import ConditionalFlow, spline_flow
+from rewind.nn.training import Optimization, SimulatedBatches, fit
+
+SLOPE, WIDTH = 0.7, 0.5
+
+
+def simulate(n, generator, width=WIDTH):
+    """Draw targets from N(slope · event, width²): the entropy is known."""
+    event = torch.randn(n, 1, generator=generator)
+    return SLOPE * event + width * torch.randn(n, 1, generator=generator), event
+
+
+def data(n, seed, width=WIDTH):
+    return simulate(n, torch.Generator().manual_seed(seed), width)
+
+
+def untrained():
+    torch.manual_seed(0)
+    return ConditionalFlow(spline_flow(1, 1, layers=1, bins=4, hidden=16, blocks=1), 1, 1).fit_scales(*data(500, 0))
+
+
+def batches(n_batches=10, seed=1, width=WIDTH):
+    return SimulatedBatches(partial(simulate, width=width), batch_size=256, n_batches=n_batches, seed=seed)
+
+
+short = partial(fit, epochs=4, batch_size=256, optimization=Optimization(1e-2), seed=1, device="cpu")
+
+
+def weights(model):
+    return torch.cat([values.flatten() for values in model.parameters()])
+
+
+@pytest.mark.parametrize("train", [batches(20), data(5000, 1)], ids=["simulated", "stored"])
+@pytest.mark.parametrize("ema_decay", [None, 0.9])
+def test_reaches_the_entropy(train, ema_decay):
+    model = untrained()
+    validation = data(4000, 2)
+    record = short(model, train, validation, epochs=6, ema_decay=ema_decay)
+    entropy = 0.5 * math.log(2 * math.pi * math.e * WIDTH**2)
+    assert record["best_validation_loss"] == pytest.approx(entropy, abs=0.03)
+    assert model.loss(validation).item() == pytest.approx(record["best_validation_loss"], abs=1e-5)
+    assert min(epoch["validation_loss"] for epoch in record["losses"]) == record["best_validation_loss"]
+    assert not model.training
+
+
+@pytest.mark.parametrize("train", [batches(), data(2560, 1)], ids=["simulated", "stored"])
+@pytest.mark.parametrize("ema_decay", [None, 0.9])
+def test_interrupted_training_goes_on_as_if_it_was_not(train, ema_decay, tmp_path):
+    whole = untrained()
+    short(whole, train, data(500, 2), ema_decay=ema_decay)
+
+    broken = untrained()
+    loss, n_calls = broken.loss, 0
+
+    def failing(batch):
+        nonlocal n_calls
+        n_calls += 1
+        if n_calls == 26:
+            raise InterruptedError
+        return loss(batch)
+
+    broken.loss = failing
+    with pytest.raises(InterruptedError):
+        short(broken, train, data(500, 2), ema_decay=ema_decay, run_dir=tmp_path)
+    resumed = untrained()
+    record = short(resumed, train, data(500, 2), ema_decay=ema_decay, run_dir=tmp_path)
+    assert record["epochs"] == 4
+    assert torch.equal(weights(resumed), weights(whole))
+    again = untrained()
+    assert short(again, train, data(500, 2), ema_decay=ema_decay, run_dir=tmp_path)["losses"] == record["losses"]
+    assert torch.equal(weights(again), weights(whole))
+
+
+def test_seed_decides(tmp_path):
+    first, second, other = untrained(), untrained(), untrained()
+    short(first, batches(), data(500, 2), epochs=1)
+    short(second, batches(), data(500, 2), epochs=1)
+    short(other, batches(seed=2), data(500, 2), epochs=1)
+    assert torch.equal(weights(first), weights(second))
+    assert not torch.equal(weights(first), weights(other))
+
+
+def test_epochs_draw_different_events():
+    simulated = batches(2)
+    epochs = []
+    for simulated.epoch in (0, 1, 0):
+        epochs.append(torch.cat([target for target, _ in simulated]))
+    assert not torch.equal(epochs[0], epochs[1])
+    assert torch.equal(epochs[0], epochs[2])
+
+
+def test_stored_events_come_all_and_in_another_order_each_epoch():
+    class Diary(training.Trainable):
+        def __init__(self):
+            super().__init__()
+            self.weight, self.seen = torch.nn.Parameter(torch.zeros(1)), []
+
+        def loss(self, batch):
+            if self.training:
+                self.seen.append(batch[0][:, 0].long().tolist())
+            return (self.weight * batch[0]).square().mean()
+
+    diary, numbers = Diary(), torch.arange(50.0)[:, None]
+    fit(diary, (numbers,), (numbers,), epochs=2, batch_size=8, seed=3)
+    epochs = [[n for batch in diary.seen[k : k + 7] for n in batch] for k in (0, 7)]
+    assert all(sorted(epoch) == list(range(50)) for epoch in epochs)
+    assert epochs[0] != epochs[1] != list(range(50)) != epochs[0]
+
+
+def test_stops_early_and_keeps_the_best():
+    model = untrained()
+    few = data(20, 1)
+    record = short(model, few, data(500, 2), epochs=60, patience=3)
+    losses = [epoch["validation_loss"] for epoch in record["losses"]]
+    assert len(losses) < 60
+    assert losses.index(min(losses)) == len(losses) - 4
+    assert model.loss(data(500, 2)).item() == pytest.approx(min(losses), abs=1e-5)
+
+
+def test_schedule_warms_up_then_falls_to_zero():
+    plan = Optimization(warmup=0.1)
+    factors = [plan.factor(step, 100) for step in range(101)]
+    assert factors[:10] == pytest.approx([0.1 * (step + 1) for step in range(10)])
+    assert factors[10:] == sorted(factors[10:], reverse=True)
+    assert factors[55] == pytest.approx(0.5)
+    assert factors[100] == pytest.approx(0)
+
+
+def test_progress_is_shown_to_those_who_watch(monkeypatch):
+    monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: False)
+    assert not progress.visible()
+    monkeypatch.setenv("JPY_SESSION_NAME", "02_robot_arm.ipynb")
+    assert progress.visible()
+    monkeypatch.setenv("JPY_SESSION_NAME", "")
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    assert progress.visible()
+
+
+@pytest.mark.parametrize(("has_cuda", "device"), [(True, "cuda"), (False, "cpu")])
+def test_auto_is_cuda_or_the_cpu(monkeypatch, has_cuda, device):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: has_cuda)
+    assert training._accelerator("auto") == device
+    assert training._accelerator("mps") == "mps"
+
+
+def test_a_device_is_named_by_its_type():
+    def named(kind):
+        return training._device_name(SimpleNamespace(strategy=SimpleNamespace(root_device=torch.device(kind))))
+
+    assert named("cpu").startswith("CPU, ")
+    assert named("mps") == "MPS"
+
+
+def test_quiet_where_nobody_watches(capfd):
+    short(untrained(), batches(2), data(100, 2), epochs=1)
+    out, err = capfd.readouterr()
+    assert out + err == ""
+
+
+@pytest.mark.slow
+def test_ctrl_c_reaches_the_caller_and_leaves_a_state(tmp_path):
+    script = (
+        "import runpy, sys; from types import SimpleNamespace\n"
+        "t = SimpleNamespace(**runpy.run_path(sys.argv[1]))\n"
+        "try: t.short(t.untrained(), t.batches(), t.data(100, 2), epochs=100_000, run_dir=sys.argv[2])\n"
+        "except KeyboardInterrupt: sys.exit(7)"
+    )
+    command = [sys.executable, "-c", script, __file__, str(tmp_path)]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+        while not (tmp_path / "last.ckpt").exists() and process.poll() is None:
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 7
+    assert torch.load(tmp_path / "last.ckpt", weights_only=False)["epoch"] >= 0
+
+
+def test_another_training_in_the_folder_is_refused(tmp_path):
+    short(untrained(), batches(2), data(100, 2), epochs=1, run_dir=tmp_path)
+    with pytest.raises(InputError, match="another epochs"):
+        short(untrained(), batches(2), data(100, 2), epochs=2, run_dir=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [
+        ({"train": data(512, 1, width=0.1)}, "training data"),
+        ({"validation": data(100, 2, width=0.1)}, "validation data"),
+        ({"batch_size": 250}, "steps, batch_size"),
+        ({"clip": 1.0}, "clip"),
+        ({"patience": 1}, "patience"),
+        ({"ema_decay": 0.9}, "ema_decay"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_another_problem_in_the_folder_is_refused(changed, named, tmp_path):
+    usual = {"train": data(512, 1), "validation": data(100, 2), "epochs": 1, "run_dir": tmp_path}
+    short(untrained(), **usual)
+    with pytest.raises(InputError, match=f"a training with another {named};"):
+        short(untrained(), **usual | changed)
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"), [({"width": 0.1}, "training data"), ({"seed": 2}, "simulator's seed, training data")]
+)
+def test_another_simulator_in_the_folder_is_refused(changed, named, tmp_path):
+    simulated = batches(2)
+    short(untrained(), simulated, data(100, 2), epochs=2, run_dir=tmp_path)
+    short(untrained(), simulated, data(100, 2), epochs=2, run_dir=tmp_path)
+    with pytest.raises(InputError, match=f"a training with another {named};"):
+        short(untrained(), batches(2, **changed), data(100, 2), epochs=2, run_dir=tmp_path)
+
+
+def test_a_loss_that_ceases_to_be_finite_is_reported():
+    model = untrained()
+    loss = model.loss
+    model.loss = lambda batch: loss(batch) * (math.nan if model.trainer.current_epoch == 2 else 1.0)
+    with pytest.raises(InputError, match="diverged in epoch 3: the loss is not finite"):
+        short(model, batches(2), data(100, 2))
+
+
+def test_damaged_state_is_reported(tmp_path):
+    short(untrained(), batches(2), data(100, 2), epochs=1, run_dir=tmp_path)
+    last = tmp_path / "last.ckpt"
+    last.write_bytes(last.read_bytes()[:1000])
+    with pytest.raises(InputError, match=r"last\.ckpt: damaged"):
+        short(untrained(), batches(2), data(100, 2), epochs=1, run_dir=tmp_path)
+    (tmp_path / "training.json").write_text("{")
+    with pytest.raises(InputError, match=r"training\.json: damaged"):
+        short(untrained(), batches(2), data(100, 2), epochs=1, run_dir=tmp_path)
+
+
+def test_bad_input():
+    target, event = data(100, 1)
+    with pytest.raises(InputError, match="lengths"):
+        short(untrained(), (target, event[:-1]), data(100, 2))
+    with pytest.raises(InputError, match="lengths"):
+        short(untrained(), (target[:0], event[:0]), data(100, 2))
+    with pytest.raises(InputError, match="epochs = 0"):
+        short(untrained(), batches(), data(100, 2), epochs=0)
+    with pytest.raises(InputError, match="not finite"):
+        short(untrained(), (target * math.nan, event), (target * math.nan, event))
