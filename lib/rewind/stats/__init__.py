@@ -10,9 +10,11 @@ from rewind.stats.distances import (
     triangular_discriminator,
     wasserstein1,
 )
+from rewind.stats.response import ResponseMatrix, response_matrix
 
 __all__ = [
     "Estimate",
+    "ResponseMatrix",
     "bootstrap",
     "c2st",
     "coverage",
@@ -25,6 +27,7 @@ __all__ = [
     "quantile",
     "rank_uniformity",
     "reliability",
+    "response_matrix",
     "sbc_ranks",
     "share",
     "tarp",
