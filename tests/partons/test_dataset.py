@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from rewind import events, kinematics
 from rewind.errors import InputError
 from rewind.partons import dataset
+from rewind.physics.constants import SQRT_S
 
 PATH = Path(__file__).parents[2] / "data" / "samples" / "tth_semileptonic.root"
 
@@ -30,7 +31,7 @@ def data(records):
 def test_momentum_is_conserved_with_the_fractions(data):
     total = data.partons.sum(1)
     assert total[:, 1:3].abs().max() < 1e-9
-    half = dataset.SQRT_S / 2
+    half = SQRT_S / 2
     torch.testing.assert_close(data.fractions.sum(1) * half, total[:, 0])
     torch.testing.assert_close((data.fractions[:, 0] - data.fractions[:, 1]) * half, data.boost)
     assert ((data.fractions > 0) & (data.fractions < 1)).all()

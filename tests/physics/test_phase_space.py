@@ -24,6 +24,7 @@ from rewind.physics.phase_space import (
     Split,
     from_lab,
     massless_volume,
+    momentum_fractions,
     to_lab,
 )
 
@@ -426,3 +427,13 @@ def test_reach_of_a_breit_wigner():
     assert found[~inside].isinf().all()
     assert 0.5 < inside.double().mean() < 0.95
     assert (found[inside] < weight[inside]).all()
+
+
+@given(x1=st.floats(1e-4, 1.0), x2=st.floats(1e-4, 1.0))
+def test_momentum_fractions_are_those_of_the_partons(x1, x2):
+    x, half = torch.tensor([x1, x2]).double(), SQRT_S / 2
+    total = half * torch.stack([x[0] + x[1], *torch.zeros(2).double(), x[0] - x[1]])
+    torch.testing.assert_close(momentum_fractions(total, SQRT_S), x, rtol=1e-10, atol=0)
+    resting = from_lab(total[None, None], x[None])[0, 0]
+    torch.testing.assert_close(resting[0], SQRT_S * x.prod().sqrt(), rtol=1e-10, atol=0)
+    assert abs(resting[3]) < 1e-9 * resting[0]

@@ -19,7 +19,7 @@ from rewind import events, kinematics
 from rewind.errors import InputError
 from rewind.events.batch.decay_quarks import INCOMING, NEUTRINOS, ranks
 from rewind.events.batch.tensors import Columns, to_tensors, transverse
-from rewind.physics.constants import SQRT_S
+from rewind.physics.phase_space import momentum_fractions
 
 __all__ = [
     "PARTONS",
@@ -53,14 +53,6 @@ def recoil(system: Tensor) -> Tensor:
     transverse_mass = (kinematics.mass_squared(system).clip(0) + pt**2).sqrt()
     energy, along = (pt * system[..., i] / transverse_mass for i in (0, 3))
     return torch.stack([energy, -system[..., 1], -system[..., 2], along], -1)
-
-
-def momentum_fractions(total: Tensor, sqrt_s: float = SQRT_S) -> Tensor:
-    """Return x1, x2 ``(..., 2)`` of two massless partons along the beam that make ``total`` ``(..., 4)``, GeV.
-
-    x1, x2 = (E ± p_z)/√s: energy and p_z are conserved, and the transverse momentum must be zero.
-    """
-    return torch.stack([total[..., 0] + total[..., 3], total[..., 0] - total[..., 3]], -1) / sqrt_s
 
 
 @dataclass(frozen=True)

@@ -69,7 +69,7 @@ def leptonic_leg(lepton: Tensor, bottom: Tensor, w_squared: Tensor, top_squared:
     excess = torch.where(excess > 0, excess, math.nan)
     nu = (solved.curve(w_squared, excess) @ circles.direction(2 * math.pi * turn)[..., None])[..., 0]
     jacobian = 2 * math.pi / (8 * solved.lepton_energy * solved.b_minus)
-    return Leptonic(torch.cat([nu.norm(dim=-1, keepdim=True), nu], -1), torch.where(excess > 0, jacobian, math.nan))
+    return Leptonic(kinematics.massless(nu), torch.where(excess > 0, jacobian, math.nan))
 
 
 def turn_of(lepton: Tensor, bottom: Tensor, neutrino: Tensor) -> Tensor:

@@ -43,10 +43,6 @@ def _along_beam(rapidity: Tensor) -> Tensor:
     return torch.stack([rapidity.cosh(), zero, zero, rapidity.sinh()], -1)[:, None]
 
 
-def _at_rest(mass: Tensor) -> Tensor:
-    return torch.nn.functional.pad(mass[..., None], (0, 3))[:, None]
-
-
 def _transverse(mass: Tensor, recoil: Tensor) -> Tensor:
     energy = (mass**2 + recoil.square().sum(-1)).sqrt()
     return torch.nn.functional.pad(torch.cat([energy[:, None], recoil], 1), (0, 1))[:, None]
@@ -56,18 +52,17 @@ def recoiling(momenta: Tensor, recoil: Tensor) -> Tensor:
     """Return ``momenta`` ``(B, n, 4)`` of a system without transverse momentum after it got ``recoil`` ``(B, 2)``."""
     total = momenta.sum(1)
     mass, rapidity = kinematics.mass(total), torch.atanh(total[:, 3] / total[:, 0])
-    one = torch.ones_like(rapidity)
-    central = kinematics.boost_between(momenta, _along_beam(rapidity), _at_rest(one))
-    kicked = kinematics.boost_between(central, _at_rest(mass), _transverse(mass, recoil))
-    return kinematics.boost_between(kicked, _at_rest(one), _along_beam(rapidity))
+    central = kinematics.to_rest(momenta, _along_beam(rapidity))
+    kicked = kinematics.from_rest(central, _transverse(mass, recoil), mass[:, None])
+    return kinematics.from_rest(kicked, _along_beam(rapidity))
 
 
 def without_recoil(momenta: Tensor) -> Hard:
     """Return the system of ``momenta`` ``(B, n, 4)``, any in the laboratory, at rest: the inverse of `recoiling`."""
     total = momenta.sum(1)
     mass, rapidity, recoil = kinematics.mass(total), torch.atanh(total[:, 3] / total[:, 0]), total[:, 1:3]
-    central = kinematics.boost_between(momenta, _along_beam(rapidity), _at_rest(torch.ones_like(mass)))
-    rest = kinematics.boost_between(central, _transverse(mass, recoil), _at_rest(mass))
+    central = kinematics.to_rest(momenta, _along_beam(rapidity))
+    rest = kinematics.to_rest(central, _transverse(mass, recoil), mass[:, None])
     return Hard(rest, mass, rapidity, recoil)
 
 

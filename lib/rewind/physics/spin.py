@@ -25,23 +25,15 @@ def lepton_directions(top: Tensor, antitop: Tensor, plus: Tensor, minus: Tensor)
     """
     momenta = torch.stack([top, antitop, plus, minus], 1).double()
     refuse(~momenta.isfinite(), "momenta", "is not finite")
-    top, antitop, plus, minus = _at_rest(momenta, momenta[:, :2].sum(1)).unbind(1)
+    top, antitop, plus, minus = kinematics.to_rest(momenta, momenta[:, :2].sum(1, keepdim=True)).unbind(1)
     k = top[:, 1:] / top[:, 1:].norm(dim=1, keepdim=True)
     beam = k.new_tensor([0.0, 0.0, 1.0]).expand_as(k)
     cosine = k[:, 2:]
     scale = torch.where(cosine < 0, -1.0, 1.0) / (1 - cosine**2).clip(1e-30).sqrt()
     axes = torch.stack([k, scale * (beam - cosine * k), scale * torch.linalg.cross(beam, k)], 1)
-    found = []
-    for lepton, parent in ((plus, top), (minus, antitop)):
-        p = _at_rest(lepton[:, None], parent)[:, 0, 1:]
-        found.append(torch.einsum("bij,bj->bi", axes, p / p.norm(dim=1, keepdim=True)))
-    return found[0], found[1]
-
-
-def _at_rest(p: Tensor, frame: Tensor) -> Tensor:
-    """Return ``p`` ``(B, n, 4)`` where ``frame`` ``(B, 4)`` is at rest."""
-    rest = torch.cat([kinematics.mass(frame)[:, None], torch.zeros_like(frame[:, 1:])], 1)
-    return kinematics.boost_between(p, frame[:, None], rest[:, None])
+    p = kinematics.to_rest(torch.stack([plus, minus], 1), torch.stack([top, antitop], 1))[..., 1:]
+    plus, minus = torch.einsum("bij,bnj->nbi", axes, p / p.norm(dim=-1, keepdim=True))
+    return plus, minus
 
 
 def opening_cosine(top: Tensor, antitop: Tensor, plus: Tensor, minus: Tensor) -> Tensor:

@@ -314,8 +314,7 @@ def on_shell(process: str, momenta: Tensor, parameters: Parameters = DEFAULT) ->
     energy = kinematics.mass(total)
     refuse(~momenta.isfinite(), "momenta", "is not finite")
     refuse(energy < masses.sum(1), "momenta", "has √ŝ below the threshold: the masses do not fit")
-    rest = torch.cat([energy[:, None], torch.zeros_like(total[:, 1:])], 1)
-    p = kinematics.boost_between(momenta, total[:, None], rest[:, None])[..., 1:]
+    p = kinematics.to_rest(momenta, total[:, None])[..., 1:]
     sizes = torch.stack([p[:, 0].norm(dim=-1), p[:, 2:].norm(dim=-1).amax(1)], 1)
     refuse(
         sizes < AT_REST * energy[:, None], "momenta", "has incoming or outgoing particles at rest: no direction to keep"
@@ -332,9 +331,8 @@ def on_shell(process: str, momenta: Tensor, parameters: Parameters = DEFAULT) ->
     outgoing = newton(scale)[:, None, None] * p[:, 2:]
     direction = energy[:, None] / 2 * p[:, 0] / p[:, 0].norm(dim=-1, keepdim=True)
     p = torch.cat([direction[:, None], -direction[:, None], outgoing], 1)
-    squares = p.square().sum(-1) + _masses(process, momenta, parameters) ** 2
-    p = torch.cat([squares.sqrt()[..., None], p], -1)
-    return kinematics.boost_between(p, rest[:, None], total[:, None])
+    p = kinematics.with_mass(p, _masses(process, momenta, parameters))
+    return kinematics.from_rest(p, total[:, None])
 
 
 def _typed(process, momenta, parameters):

@@ -5,7 +5,7 @@ at the same point: the mean of weight · f over uniform ``r`` is ∫ Π d³p/(2E
 """
 
 from rewind.physics.phase_space.channels import Channel
-from rewind.physics.phase_space.fractions import IncomingFractions, from_lab, to_lab
+from rewind.physics.phase_space.fractions import IncomingFractions, from_lab, momentum_fractions, to_lab
 from rewind.physics.phase_space.mappings import BreitWigner, PowerLaw
 from rewind.physics.phase_space.rambo import RamboOnDiet, massless_volume
 from rewind.physics.phase_space.trees import DecayTree, Exchange, Leg, Split
@@ -22,5 +22,6 @@ __all__ = [
     "Split",
     "from_lab",
     "massless_volume",
+    "momentum_fractions",
     "to_lab",
 ]

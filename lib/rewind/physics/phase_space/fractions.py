@@ -6,11 +6,20 @@ import torch
 from torch import Tensor
 
 from rewind.errors import InputError
+from rewind.physics.constants import SQRT_S
 from rewind.physics.constraints import refuse
 from rewind.physics.phase_space.frames import checked_unit
 from rewind.physics.phase_space.mappings import PowerLaw
 
-__all__ = ["IncomingFractions", "from_lab", "to_lab"]
+__all__ = ["IncomingFractions", "from_lab", "momentum_fractions", "to_lab"]
+
+
+def momentum_fractions(total: Tensor, sqrt_s: float = SQRT_S) -> Tensor:
+    """Return x1, x2 ``(..., 2)`` = (E ± p_z)/√s of massless partons along the beam that make ``total`` ``(..., 4)``.
+
+    GeV. The transverse momentum of ``total`` must be zero, for the partons have none.
+    """
+    return torch.stack([total[..., 0] + total[..., 3], total[..., 0] - total[..., 3]], -1) / sqrt_s
 
 
 class IncomingFractions:

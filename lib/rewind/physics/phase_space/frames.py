@@ -12,13 +12,11 @@ from rewind.physics.constraints import refuse
 
 __all__ = [
     "angles",
-    "boosted",
     "checked_energy",
     "checked_final_state",
     "checked_unit",
     "direction",
     "momentum_at_rest",
-    "to_rest",
 ]
 
 _ROUNDING = 1e-6  # of the total energy: single-precision inputs
@@ -28,18 +26,6 @@ def momentum_at_rest(mass: Tensor, first: Tensor, second: Tensor, excess: Tensor
     """Return ``|p|`` of ``mass`` → ``first`` + ``second`` in its rest frame; ``excess`` is mass − first − second."""
     squared = excess * (mass + first + second) * (excess + 2 * first) * (excess + 2 * second)
     return squared.clip(0.0).sqrt() / (2 * mass)
-
-
-def boosted(p: Tensor, frame: Tensor, mass: Tensor) -> Tensor:
-    """Return ``p`` ``(..., 4)``, given in the rest frame of ``frame``, in the system where ``frame`` is given."""
-    energy = (p * frame).sum(-1) / mass
-    along = (p[..., 0] + energy) / (frame[..., 0] + mass)
-    return torch.cat([energy[..., None], p[..., 1:] + frame[..., 1:] * along[..., None]], -1)
-
-
-def to_rest(p: Tensor, frame: Tensor, mass: Tensor) -> Tensor:
-    """Return ``p`` in the rest frame of ``frame``: the inverse of :func:`boosted`."""
-    return boosted(p, torch.cat([frame[..., :1], -frame[..., 1:]], -1), mass)
 
 
 def _basis(axis: Tensor) -> tuple[Tensor, Tensor]:

@@ -12,13 +12,11 @@ from rewind import kinematics
 from rewind.errors import InputError
 from rewind.physics.phase_space.frames import (
     angles,
-    boosted,
     checked_energy,
     checked_final_state,
     checked_unit,
     direction,
     momentum_at_rest,
-    to_rest,
 )
 
 __all__ = ["RamboOnDiet", "massless_volume"]
@@ -103,8 +101,8 @@ class RamboOnDiet:
         for i in range(self.n - 1):
             own = torch.cat([energy[:, i], momentum[:, i]], 1)
             others = torch.cat([energy_left[:, i], -momentum[:, i]], 1)
-            momenta.append(boosted(own, left, together[:, i]))
-            left = boosted(others, left, together[:, i])
+            momenta.append(kinematics.from_rest(own, left, together[:, i]))
+            left = kinematics.from_rest(others, left, together[:, i])
         return torch.stack([*momenta, left], 1), self._weight(together, excess, masses)
 
     def inverse(self, momenta: Tensor) -> tuple[Tensor, Tensor]:
@@ -122,7 +120,7 @@ class RamboOnDiet:
         ratio = (excess[:, 1:-1] / excess[:, :-2].clip(torch.finfo(momenta.dtype).tiny)).clip(0.0, 1.0) ** 2
         units = [_cumulative(v, self.n - i) for i, v in enumerate(ratio.unbind(1), start=2)]
         for i in range(self.n - 1):
-            opening, turn = angles(to_rest(momenta[:, i], left[:, i], together[:, i])[:, 1:])
+            opening, turn = angles(kinematics.to_rest(momenta[:, i], left[:, i], together[:, i])[:, 1:])
             units += [1 - opening / 2, turn]
         return torch.stack(units, 1), self._weight(together, excess, masses)
 

@@ -17,13 +17,11 @@ from rewind import kinematics
 from rewind.errors import InputError
 from rewind.physics.phase_space.frames import (
     angles,
-    boosted,
     checked_energy,
     checked_final_state,
     checked_unit,
     direction,
     momentum_at_rest,
-    to_rest,
 )
 from rewind.physics.phase_space.mappings import BreitWigner, PowerLaw
 
@@ -148,7 +146,7 @@ class DecayTree:
         weight = weight * density * math.pi * size / mass
         momentum = size[:, None] * direction(opening, next(units), axis)
         at_rest = torch.cat([(size**2 + first**2).sqrt()[:, None], momentum], 1)
-        one = boosted(at_rest, total, mass)
+        one = kinematics.from_rest(at_rest, total, mass)
         for branch, p, m, incoming in zip(branches, (one, total - one), masses, (beam, beam - one), strict=True):
             if isinstance(branch, Leg):
                 momenta[branch.index] = p
@@ -187,7 +185,7 @@ class DecayTree:
         first, second = masses
         size = momentum_at_rest(mass, first, second, mass - first - second)
         axis, polar = _polar(node, total, mass, beam, masses, size)
-        opening, turn = angles(to_rest(parts[0], total, mass)[:, 1:], axis)
+        opening, turn = angles(kinematics.to_rest(parts[0], total, mass)[:, 1:], axis)
         unit, density = polar.inverse(opening)
         weight = weight * density * math.pi * size / mass
         units += [unit, turn]
@@ -249,7 +247,7 @@ def _polar(
     """
     if node.exchange is None:
         return None, _Flat()
-    incoming = to_rest(beam, total, mass)
+    incoming = kinematics.to_rest(beam, total, mass)
     strength = incoming[:, 1:].norm(dim=1)
     t_in, tiny = kinematics.mass_squared(beam), torch.finfo(size.dtype).tiny
     first, second = (m**2 for m in masses)
