@@ -15,7 +15,9 @@ FLOORS = (
     ("toys",),
     ("neutrino", "partons", "transfer", "mem", "diffusion", "unfolding", "generation"),
     ("plots",),
+    ("records",),
     ("book",),
+    ("runner",),
     ("cli",),
 )
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

@@ -10,9 +10,11 @@ import time
 import nbformat
 import pytest
 
-from rewind import cli, paths
+import rewind
+from rewind import cli, paths, runner
 from rewind.book import Book
 from rewind.errors import InputError
+from rewind.runner import run
 
 TITLE, PARAMETERS = "# A small chapter", "N = 2\nDATA = ''"
 
@@ -70,26 +72,26 @@ def test_chapters_have_titles_and_parameters(root):
 def test_runs_what_changed_and_nothing_else(root):
     book, said = Book(root), []
 
-    def run(**options):
+    def ran(**options):
         said.clear()
-        book.run(["1"], report=said.append, **options)
+        run(book, ["1"], report=said.append, **options)
         return any("done" in line for line in said)
 
-    assert run()
+    assert ran()
     executed = root / "_run" / "quick" / "01_first.ipynb"
     assert printed(executed) == "4\n''\n"
-    assert not run()
+    assert not ran()
     assert said == ["01_first: unchanged, not run again"]
     (root / "lib" / "module.py").write_text("x = 2")
-    assert run()
+    assert ran()
     executed.unlink()
-    assert run()
+    assert ran()
     executed.with_suffix(".json").write_text("{")
-    assert run()
-    assert run(parameters={"N": 3})
+    assert ran()
+    assert ran(parameters={"N": 3})
     assert printed(executed) == "9\n''\n"
-    assert run(force=True, parameters={"N": 3})
-    assert run(profile="full")
+    assert ran(force=True, parameters={"N": 3})
+    assert ran(profile="full")
     assert printed(root / "_run" / "full" / "01_first.ipynb") == "400\n''\n"
     assert book.last_run(book.chapters[0], "full")["parameters"] == {"N": 20}
 
@@ -102,11 +104,11 @@ def test_kept_outputs_are_those_of_the_last_run(root):
     nbformat.write(content, path)
     with pytest.raises(InputError, match="01_first was not run as it stands"):
         Book(root).keep_outputs(["1"])
-    Book(root).run(["1"], report=lambda _: None)
-    Book(root).run(["1"], parameters={"N": 3}, report=lambda _: None)
+    run(Book(root), ["1"], report=lambda _: None)
+    run(Book(root), ["1"], parameters={"N": 3}, report=lambda _: None)
     with pytest.raises(InputError, match="01_first was last run with -p"):
         Book(root).keep_outputs(["1"])
-    Book(root).run(["1"], report=lambda _: None)
+    run(Book(root), ["1"], report=lambda _: None)
     Book(root).keep_outputs(["1"])
     assert printed(path) == "4\n"
     ran = nbformat.read(root / "_run" / "quick" / "01_first.ipynb", as_version=4)
@@ -120,18 +122,53 @@ def test_kept_outputs_are_those_of_the_last_run(root):
 @pytest.mark.slow
 def test_a_path_may_be_relative_to_where_the_command_was_called(root):
     (root / "mine.root").touch()
-    Book(root).run(["1"], parameters={"DATA": "mine.root"}, report=lambda _: None)
+    run(Book(root), ["1"], parameters={"DATA": "mine.root"}, report=lambda _: None)
     assert str(root / "mine.root") in printed(root / "_run" / "quick" / "01_first.ipynb")
 
 
 @pytest.mark.slow
 def test_a_failing_chapter_names_its_cell_and_spares_the_others(root):
     with pytest.raises(InputError, match=r"02_second failed in code cell 3 \(ZeroDivisionError: division by zero\)"):
-        Book(root).run(report=lambda _: None)
+        run(Book(root), report=lambda _: None)
     folder = root / "_run" / "quick"
     assert {path.name for path in folder.iterdir()} == {"01_first.ipynb", "01_first.json", "02_second.failed.ipynb"}
-    Book(root).run(["2"], parameters={"N": 3}, report=lambda _: None)
+    run(Book(root), ["2"], parameters={"N": 3}, report=lambda _: None)
     assert {path.name for path in folder.glob("02*")} == {"02_second.ipynb", "02_second.json"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("asked", "n_threads"), [("1", 1), ("3", 3), ("", 4)])
+def test_kernels_wait_without_spinning_and_take_the_threads_that_are_asked_for(root, monkeypatch, asked, n_threads):
+    for name in rewind.PASSIVE_WAITING:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("OMP_NUM_THREADS", asked)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2, 3}, raising=False)
+    source = (
+        "import torch, os; print(torch.get_num_threads(), os.environ['OMP_WAIT_POLICY'], os.environ['KMP_BLOCKTIME'])"
+    )
+    nbformat.write(notebook(source), root / "notebooks" / "01_first.ipynb")
+    run(Book(root), ["1"], report=lambda _: None)
+    *told, taken = printed(root / "_run" / "quick" / "01_first.ipynb").split()
+    assert told == [str(n_threads), "PASSIVE", "0"]
+    assert int(taken) <= n_threads, "torch takes no more threads than there are cores"
+
+
+@pytest.mark.parametrize(
+    ("asked", "n_jobs", "shares"),
+    [(None, 1, (1, 4)), (None, 2, (2, 1)), (None, 9, (4, 1)), ("2", 9, (2, 2)), ("9", 3, (1, 9))],
+)
+def test_chapters_side_by_side_take_a_thread_each(monkeypatch, asked, n_jobs, shares):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2, 3}, raising=False)
+    monkeypatch.setenv("OMP_NUM_THREADS", asked)
+    assert runner._shares(n_jobs) == shares
+
+
+def test_what_the_user_says_of_waiting_threads_stays(monkeypatch):
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    code = "import rewind, os, torch; print(os.environ['OMP_WAIT_POLICY'], torch.get_num_threads())"
+    environment = runner.environment(2, "quick")
+    said = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert said.stdout == "ACTIVE 2\n"
 
 
 @pytest.mark.slow
@@ -139,7 +176,7 @@ def test_chapters_show_no_progress_even_when_run_from_jupyterlab(root, monkeypat
     monkeypatch.setenv("JPY_SESSION_NAME", "Untitled.ipynb")
     content = notebook("from rewind import progress", "print(progress.visible())")
     nbformat.write(content, root / "notebooks" / "01_first.ipynb")
-    Book(root).run(["1"], report=lambda _: None)
+    run(Book(root), ["1"], report=lambda _: None)
     assert printed(root / "_run" / "quick" / "01_first.ipynb") == "False\n"
 
 
@@ -152,7 +189,7 @@ def test_what_a_killed_run_left_is_removed(root):
     content.metadata.kernelspec.name = "absent"
     nbformat.write(content, root / "notebooks" / "01_first.ipynb")
     with pytest.raises(InputError, match="01_first"):
-        Book(root).run(["1"], report=lambda _: None)
+        run(Book(root), ["1"], report=lambda _: None)
     assert not running.exists()
 
 
@@ -184,18 +221,19 @@ def test_ctrl_c_ends_chapters_and_starts_no_other(root, send):
 def test_a_kernel_that_dies_is_reported(root):
     nbformat.write(notebook("import os", "os._exit(3)"), root / "notebooks" / "02_second.ipynb")
     with pytest.raises(InputError, match=r"02_second failed in code cell 3 \(the kernel died\)"):
-        Book(root).run(["2"], report=lambda _: None)
+        run(Book(root), ["2"], report=lambda _: None)
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["run", "9"], "unknown chapter '9': choose one of 01_first, 02_second"),
-        (["run", "--profile", "huge"], "unknown profile 'huge': choose one of quick, full, paper"),
+        (["run", "--profile", "huge"], "unknown profile 'huge': choose one of quick, full, train, paper"),
         (["run", "1", "-p", "M=3"], "chapter 01_first has no parameter M: it has N, DATA"),
         (["run", "1", "-p", "N"], "-p N: expected NAME=VALUE"),
         (["run", "1", "-p", "N=[1"], "-p N=[1: the value is not YAML"),
         (["run", "1", "-p", "N=2026-13-45"], "-p N=2026-13-45: the value is not YAML"),
+        (["run", "--profile", "full", "3"], "unknown chapter '3'"),
         (["build"], "chapter 01_first was not run with profile quick"),
         (["info", "absent.root"], "absent.root: no such file"),
         (["simulate", "higgs", "-n", "5", "-o", "x.root"], "unknown process 'higgs'"),
@@ -227,7 +265,7 @@ def test_mistakes_get_one_line_and_status_2(root, capsys, arguments, message):
 )
 def test_values_are_numbers_where_they_look_like_it(root, monkeypatch, text, value):
     given = {}
-    monkeypatch.setattr(Book, "run", lambda _self, _names, **options: given.update(options))
+    monkeypatch.setattr(runner, "run", lambda _book, _names, **options: given.update(options))
     assert cli.main(["run", "-p", f"N={text}"]) == 0
     assert given["parameters"] == {"N": value}
     assert type(given["parameters"]["N"]) is type(value)

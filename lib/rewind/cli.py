@@ -194,7 +194,9 @@ def _book():
 
 def _run(options) -> None:
     parameters = _assignments(options.parameters, "-p")
-    _book().run(options.chapters, profile=options.profile, parameters=parameters, force=options.force)
+    from rewind.runner import run
+
+    run(_book(), options.chapters, profile=options.profile, parameters=parameters, force=options.force)
 
 
 def _build(options) -> None:
@@ -210,10 +212,12 @@ def _strip(options) -> None:
 
 
 def _chapters(_options) -> None:
+    from rewind.book import PROFILES
+
     book = _book()
     for chapter in book.chapters:
         print(f"{chapter.name}: {chapter.title}")
-        for profile in ("quick", "full", "paper"):
+        for profile in PROFILES:
             if record := book.last_run(chapter, profile):
                 print(f"    last {profile} run: {record['seconds']} s")
         for name, default in chapter.parameters.items():

@@ -1,12 +1,13 @@
-"""Where the book lies: find its root and its files from any working folder."""
+"""Where the book lies: find its root, its files and its chapters from any working folder."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from rewind.errors import InputError
 
-__all__ = ["locate", "root"]
+__all__ = ["locate", "notebook", "notebooks", "output", "root", "write_text"]
 
 
 def root() -> Path:
@@ -22,9 +23,40 @@ def root() -> Path:
 
 
 def locate(path: str | Path) -> Path:
-    """Return an existing file, given absolutely, relative to the working folder, or to the book's root."""
-    given = Path(path).expanduser()
-    for candidate in (given, root() / given):
-        if candidate.exists():
-            return candidate.resolve()
-    raise InputError(f"{path}: no such file, neither in {Path.cwd()} nor in {root()}")
+    """Return an existing file or folder, given absolutely or relative to the book's root."""
+    full = root() / Path(path).expanduser()
+    if not full.exists():
+        raise InputError(f"{path}: no such file in the book's folder {root()}; give the whole path for one elsewhere")
+    return full.resolve()
+
+
+def output(path: str | Path) -> Path:
+    """Return where to write a file given absolutely or relative to the book's root; its folder is made."""
+    full = root() / Path(path).expanduser()
+    try:
+        full.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{path}: its folder cannot be made ({error})") from error
+    return full
+
+
+def notebooks(folder: Path) -> list[Path]:
+    """Return the notebooks of all chapters of the book in ``folder``, in order."""
+    return sorted((folder / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+
+
+def notebook(folder: Path, name: str) -> Path:
+    """Return the notebook of the chapter that a number or name means; raise InputError for an unknown one."""
+    stem, chapters = Path(name).stem, notebooks(folder)
+    for path in chapters:
+        if path.stem == stem or (stem.isdigit() and int(path.stem[:2]) == int(stem)):
+            return path
+    known = ", ".join(path.stem for path in chapters)
+    raise InputError(f"unknown chapter '{name}': choose one of {known}")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write ``text`` to a temporary name, then give it its own."""
+    part = path.with_name(f".{path.name}.part")
+    part.write_text(text)
+    os.replace(part, path)
