@@ -8,7 +8,7 @@ import pytest
 LIBRARY = Path(__file__).parents[1] / "lib" / "rewind"
 FLOORS = (
     ("errors",),
-    ("kinematics", "paths", "progress"),
+    ("kinematics", "paths", "progress", "random_numbers"),
     ("physics", "stats"),
     ("events", "nn"),
     ("integrate",),

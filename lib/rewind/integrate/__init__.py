@@ -7,13 +7,12 @@ An integrand is a function of points ``(B, dims)`` in [0, 1] that returns ``(B,)
 
 from rewind.integrate.contest import Contest, Trial, contest, trial
 from rewind.integrate.estimates import Integral, largest_weight, pareto_shape, summarize, unweighting_efficiency
-from rewind.integrate.flows import Conditioned, SplineFlow, kl_loss, train, variance_loss
+from rewind.integrate.flows import SplineFlow, kl_loss, train, variance_loss
 from rewind.integrate.recipes import adapted_grid, learnt_shares, started_flow, trained_flow
 from rewind.integrate.samplers import Mapped, Mixture, Sampler, Uniform, VegasGrid, ZeroIntegrandError, integrate
 from rewind.integrate.unweighting import Unweighted, unweight
 
 __all__ = [
-    "Conditioned",
     "Contest",
     "Integral",
     "Mapped",

@@ -25,7 +25,7 @@ _RECENT = 16  # batches kept for replays
 _FORGET = 0.02  # of the integral's running mean, per batch
 _ROWS = 8_192  # what stays in a processor's cache
 
-__all__ = ["Conditioned", "SplineFlow", "kl_loss", "train", "variance_loss"]
+__all__ = ["SplineFlow", "kl_loss", "train", "variance_loss"]
 
 
 class _Layer(nn.Module):
@@ -192,23 +192,6 @@ class SplineFlow(Sampler):
             y, log_density = (y.flip(1) if i else y), log_density + part
         points, log_slope = spline(y.to(self.edges), *self._knots())
         return points, log_density - log_slope.sum(1)
-
-
-class Conditioned(Sampler):
-    """Draw from a conditional flow at one fixed context ``(context,)``."""
-
-    def __init__(self, flow: SplineFlow, context: Tensor):
-        super().__init__()
-        self.dims, self.flow = flow.dims, flow
-        self.register_buffer("context", torch.as_tensor(context))
-
-    def sample(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Return points ``(n, dims)`` and the logarithm of their density."""
-        return self.flow.sample(n, generator, self.context[None], torch.zeros(n, dtype=torch.long))
-
-    def log_prob(self, points: Tensor) -> Tensor:
-        """Return the logarithm of the density ``(B,)``."""
-        return self.flow.log_prob(points, self.context.expand(len(points), -1))
 
 
 def kl_loss(weight: Tensor, ratio: Tensor, log_prob: Tensor) -> Tensor:

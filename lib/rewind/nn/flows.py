@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import Any
 
 import normflows as nf
 import torch
 from torch import Tensor, nn
 
-from rewind.errors import InputError
 from rewind.nn.preprocessing import Chart, Standardize
 from rewind.nn.training import Trainable
+from rewind.random_numbers import optional_generator
 
-__all__ = ["ConditionalFlow", "coupling_spline_flow", "spline_flow"]
+__all__ = ["ConditionalFlow", "base_noise", "draw", "spline_flow"]
 
 _ROWS_AT_ONCE = 4_096  # what stays in a processor's cache
-
-
-def _with_permutations(splines: Sequence[nf.flows.Flow], features: int) -> nf.ConditionalNormalizingFlow:
-    layers = [splines[0]]
-    for spline in splines[1:]:
-        layers += [nf.flows.LULinearPermute(features), spline]
-    return nf.ConditionalNormalizingFlow(nf.distributions.DiagGaussian(features, trainable=False), layers)
 
 
 def spline_flow(
@@ -41,48 +34,32 @@ def spline_flow(
     ``blocks`` blocks of width ``hidden`` predicts its knots (1906.04032, 1705.07057). The layer next to the
     data takes the features in their own order: put first what the others depend on.
     """
-    return _with_permutations(
-        [
-            nf.flows.AutoregressiveRationalQuadraticSpline(
-                features, blocks, hidden, num_context_channels=context, num_bins=bins, tail_bound=tail_bound
-            )
-            for _ in range(layers)
-        ],
-        features,
-    )
+    splines = [
+        nf.flows.AutoregressiveRationalQuadraticSpline(
+            features, blocks, hidden, num_context_channels=context, num_bins=bins, tail_bound=tail_bound
+        )
+        for _ in range(layers)
+    ]
+    steps = [splines[0]]
+    for spline in splines[1:]:
+        steps += [nf.flows.LULinearPermute(features), spline]
+    return nf.ConditionalNormalizingFlow(nf.distributions.DiagGaussian(features, trainable=False), steps)
 
 
-def coupling_spline_flow(
-    features: int,
-    context: int,
-    *,
-    layers: int = 8,
-    bins: int = 8,
-    hidden: int = 128,
-    blocks: int = 2,
-    tail_bound: float = 4.0,
-) -> nf.ConditionalNormalizingFlow:
-    """Build a conditional coupling flow, as fast to sample as to evaluate (1906.04032).
+def base_noise(flow: nf.ConditionalNormalizingFlow, n: int, generator: torch.Generator | None = None) -> Tensor:
+    """Return ``n`` draws ``(n, features)`` of the flow's base distribution; those of ``flow.q0`` at the same seed."""
+    base, generator = flow.q0, optional_generator(generator)
+    device = base.loc.device if generator is None else generator.device
+    normal = torch.randn(n, *base.shape, dtype=base.loc.dtype, device=device, generator=generator)
+    return base.loc + base.log_scale.exp() * normal.to(base.loc.device)
 
-    It takes what :func:`spline_flow` takes. Raises InputError for fewer than two features.
-    """
-    if features < 2:
-        raise InputError("a coupling flow splits its features in two: use spline_flow for a single one")
-    return _with_permutations(
-        [
-            nf.flows.CoupledRationalQuadraticSpline(
-                features,
-                blocks,
-                hidden,
-                num_context_channels=context,
-                num_bins=bins,
-                tail_bound=tail_bound,
-                reverse_mask=bool(layer % 2),
-            )
-            for layer in range(layers)
-        ],
-        features,
-    )
+
+def draw(flow: nf.ConditionalNormalizingFlow, context: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    """Return one draw ``(n, features)`` for each ``context`` ``(n, C)``; those of ``flow.sample`` at the same seed."""
+    z = base_noise(flow, len(context), generator)
+    for layer in flow.flows:
+        z = layer(z, context=context)[0]
+    return z
 
 
 class ConditionalFlow(Trainable):
@@ -114,6 +91,10 @@ class ConditionalFlow(Trainable):
             self.encoder.fit(event)
         return self
 
+    def featurize(self, events: Any) -> Tensor:
+        """Return the event tensor of measured ``events``: themselves, unless a subclass reads more than a tensor."""
+        return events
+
     def log_prob(self, target: Tensor, event: Tensor) -> Tensor:
         """Return log p(target | event) ``(n,)``: a density in the target's own units."""
         return self._log_prob(target, event, self.encoder(event))
@@ -124,10 +105,10 @@ class ConditionalFlow(Trainable):
         return inner + self.target_scale.log_det() + log_det
 
     @torch.no_grad()
-    def sample(self, event: Tensor, n: int = 1) -> Tensor:
-        """Return ``n`` draws an event, ``(len(event), n, features)``, from torch's global generator."""
+    def sample(self, event: Tensor, n: int = 1, generator: torch.Generator | None = None) -> Tensor:
+        """Return ``n`` draws an event, ``(len(event), n, features)``, from ``generator`` or torch's global one."""
         context = self.encoder(event).repeat_interleave(n, dim=0)
-        inner = [self.flow.sample(len(part), context=part)[0] for part in context.split(_ROWS_AT_ONCE)]
+        inner = [draw(self.flow, part, generator) for part in context.split(_ROWS_AT_ONCE)]
         coordinates = self.target_scale.inverse(torch.cat(inner))
         target = self.chart.inverse(coordinates, event.repeat_interleave(n, dim=0))
         return target.reshape(len(event), n, target.shape[1])

@@ -12,15 +12,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from rewind.nn.flows import base_noise
+
 __all__ = ["sample"]
 
 
-def sample(flow: nf.ConditionalNormalizingFlow, context: Tensor) -> Tensor:
+def sample(flow: nf.ConditionalNormalizingFlow, context: Tensor, generator: torch.Generator | None = None) -> Tensor:
     """Return one draw ``(n, D)`` for each ``context`` ``(n, C)`` of a :func:`rewind.nn.flows.spline_flow`.
 
-    The same draws, up to rounding, as from ``flow.sample(n, context)``, from torch's global generator.
+    The same draws, up to rounding, as from :func:`rewind.nn.flows.draw` with that ``generator``.
     """
-    z = flow.q0(len(context))[0]
+    z = base_noise(flow, len(context), generator)
     for layer in flow.flows:
         if isinstance(layer, nf.flows.AutoregressiveRationalQuadraticSpline):
             z = _Sequential(layer.mprqat)(z, context)
