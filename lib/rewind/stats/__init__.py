@@ -1,7 +1,15 @@
 """What every chapter's verdict uses: calibration, distances between samples, bootstrap errors."""
 
-from rewind.stats.bootstrap import Estimate, bootstrap, effective_sample_size, median, quantile, share, width68
-from rewind.stats.calibration import coverage, mean_in_bins, rank_uniformity, reliability, sbc_ranks, tarp
+from rewind.stats.bootstrap import Estimate, bootstrap, effective_sample_size, mean, median, quantile, share, width68
+from rewind.stats.calibration import (
+    coverage,
+    mean_in_bins,
+    rank_deviation,
+    rank_uniformity,
+    reliability,
+    sbc_ranks,
+    tarp,
+)
 from rewind.stats.distances import (
     c2st,
     energy_distance,
@@ -20,11 +28,13 @@ __all__ = [
     "coverage",
     "effective_sample_size",
     "energy_distance",
+    "mean",
     "mean_in_bins",
     "median",
     "mmd",
     "mmd_loss",
     "quantile",
+    "rank_deviation",
     "rank_uniformity",
     "reliability",
     "response_matrix",

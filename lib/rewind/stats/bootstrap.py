@@ -16,6 +16,7 @@ __all__ = [
     "as_weights",
     "bootstrap",
     "effective_sample_size",
+    "mean",
     "median",
     "quantile",
     "share",
@@ -88,6 +89,14 @@ def width68(samples, weights=None) -> float:
     """Return the full width between the 16 % and 84 % quantiles."""
     low, high = quantile(samples, [0.16, 0.84], weights)
     return float(high - low)
+
+
+def mean(samples) -> Estimate:
+    """Return the mean of at least two independent ``samples`` with its standard error."""
+    samples = as_samples(samples)
+    if samples.size < 2:
+        raise InputError("samples: one entry has no standard error; at least two are needed")
+    return Estimate(float(samples.mean()), float(samples.std(ddof=1)) / samples.size**0.5)
 
 
 def share(flags) -> Estimate:

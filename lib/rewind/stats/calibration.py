@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from rewind.errors import InputError
@@ -16,6 +17,7 @@ __all__ = [
     "Tarp",
     "coverage",
     "mean_in_bins",
+    "rank_deviation",
     "rank_uniformity",
     "reliability",
     "sbc_ranks",
@@ -68,6 +70,17 @@ def rank_uniformity(ranks, n_samples: int, *, bins: int = 20) -> RankTest:
     mean = len(ranks) * np.diff(edges)[:, None] / (n_samples + 1)
     chi2 = ((binned - mean) ** 2 / mean).sum(0)
     return RankTest(stats.chi2.sf(chi2, len(edges) - 2), deviation)
+
+
+def rank_deviation(fractions: ArrayLike, levels: ArrayLike) -> tuple[NDArray, float]:
+    """Return the distribution function of ranks minus that of the uniform distribution, ``(K, D)``, and its 95 % band.
+
+    ``fractions`` ``(N, D)`` are ranks over the number of samples, between 0 and 1; ``levels`` ``(K,)`` lie there too.
+    A calibrated dimension stays inside the band, ± 1.36/√N (Kolmogorov), at all levels in 95 % of trials.
+    """
+    fractions, levels = as_samples(fractions, "rank fractions"), np.asarray(levels, dtype=float)
+    below = [np.searchsorted(np.sort(column), levels, side="right") for column in fractions.T]
+    return np.stack(below, axis=1) / len(fractions) - levels[:, None], 1.36 / len(fractions) ** 0.5
 
 
 @dataclass(frozen=True)
