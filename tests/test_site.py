@@ -83,6 +83,18 @@ def test_chapters_show_equations_and_the_first_an_event(pages):
     assert len(chapters["01_forward_chain"].select("article .plotly-graph-div")) == 1
 
 
+def test_chapters_have_one_number_in_side_bar_title_and_heading(pages):
+    side_bar = {}
+    for tag in pages[SITE / "book" / "index.html"].select("nav.bd-links a[href]"):
+        side_bar[(SITE / "book" / tag["href"]).resolve()] = tag.get_text(strip=True)
+    for path, soup in pages.items():
+        if path.parent.name == "notebooks":
+            heading = soup.select_one("article h1").find(string=True).strip()
+            assert heading.startswith(f"{int(path.stem[:2])}. ")
+            assert side_bar[path.resolve()] == heading
+            assert soup.title.get_text().startswith(heading)
+
+
 def test_no_warning_boxes_or_unresolved_roles(pages):
     for path, soup in pages.items():
         assert not soup.select("article .system-message, article .problematic"), path.name
@@ -112,6 +124,9 @@ def test_pages_open_without_errors_and_without_a_network(pages, browser, scheme)
         wide = "Math.max(...[...document.querySelectorAll('article mjx-container[display=true]')].map("
         wide += "e => e.scrollWidth - e.clientWidth), 0)"
         assert page.evaluate(wide) <= 2, f"{path.name}: an equation is wider than the page"
+        scrolled = "[...document.querySelectorAll('article div.cell_input pre')].filter("
+        scrolled += "e => e.scrollWidth > e.clientWidth).map(e => e.textContent.slice(0, 60))"
+        assert page.evaluate(scrolled) == [], f"{path.name}: code is wider than the page"
         for display in page.locator(".plotly-graph-div").all():
             assert display.locator("canvas, .main-svg").count() > 0
         assert said == [], path.name
