@@ -2,6 +2,8 @@
 FITS   := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 	$$p -c '$(FITS)' 2>/dev/null && echo $$p && break; done)
+export OMP_WAIT_POLICY ?= PASSIVE# threads wait without spinning, GNU's OpenMP
+export KMP_BLOCKTIME   ?= 0# and Intel's
 BIN    := .venv/bin
 READY  := .venv/.ready
 
