@@ -33,7 +33,7 @@ from rewind.integrate import (
 )
 from rewind.nn import checkpoints
 from rewind.nn.splines import unit_spline
-from rewind.physics.phase_space import BreitWigner, Channel, DecayTree, Leg, RamboOnDiet, Split
+from rewind.physics.phase_space import BreitWigner, DecayTree, Leg, RamboOnDiet, Split
 from rewind.toys.integrands import INTEGRANDS, camel
 
 
@@ -384,8 +384,20 @@ def test_two_resonances_need_two_channels():
         DecayTree(Split(Split(Leg(0), Leg(1), pole), Leg(2))),
         DecayTree(Split(Split(Leg(1), Leg(2), pole), Leg(0))),
     ]
-    changes = [Channel(tree, rambo, sqrt_s) for tree in trees]
-    channels = [Mapped(Uniform(5), change.forward, change.inverse) for change in changes]
+
+    def moved(numbers, start, end):
+        momenta, weight = start.forward(numbers, sqrt_s)
+        numbers, other = end.inverse(momenta)
+        return numbers, weight / other
+
+    def channel(tree):
+        def back(r):
+            u, jacobian = moved(r, rambo, tree)
+            return u, 1 / jacobian
+
+        return Mapped(Uniform(5), lambda u: moved(u, tree, rambo), back)
+
+    channels = [channel(tree) for tree in trees]
     mixture = integrate(f, Mixture(channels), 20_000, seeded(2))
     single, plain = integrate(f, channels[0], 20_000, seeded(2)), integrate(f, Uniform(5), 20_000, seeded(2))
     u = (torch.arange(200_000, dtype=torch.float64) + 0.5) / 200_000

@@ -10,7 +10,7 @@ import torch
 from rewind import kinematics
 from rewind.errors import InputError
 from rewind.physics import amplitudes, constants
-from rewind.physics.amplitudes import currents, processes
+from rewind.physics.amplitudes import currents, squares
 from rewind.physics.amplitudes.currents import LAMBDA
 
 REFERENCE = json.loads((Path(__file__).parent / "me_reference.json").read_text())
@@ -334,7 +334,7 @@ def test_alpha_c_tg_and_parameters_by_event():
 def test_large_batches_are_the_same(monkeypatch):
     p, alpha = points("gg_tth").repeat(3, 1, 1), uniform(30, seed=8)
     expected = amplitudes.squared("gg_tth", p, alpha=alpha)
-    monkeypatch.setitem(processes.CHUNK, "cpu", 7)
+    monkeypatch.setitem(squares.CHUNK, "cpu", 7)
     assert relative(amplitudes.squared("gg_tth", p, alpha=alpha), expected) < 1e-12
     assert amplitudes.squared("gg_tth", p[:0]).shape == (0,)
 

@@ -14,7 +14,6 @@ from rewind import kinematics
 from rewind.errors import InputError
 from rewind.physics.phase_space import (
     BreitWigner,
-    Channel,
     DecayTree,
     Exchange,
     IncomingFractions,
@@ -298,17 +297,6 @@ def test_masses_may_differ_event_by_event():
     torch.testing.assert_close(RamboOnDiet(masses).inverse(momenta)[0], r, rtol=0, atol=1e-9)
 
 
-def test_channel_changes_variables():
-    channel = Channel(MAPS["t-channel"], RamboOnDiet([T, T, H]), SQRT_S)
-    u = unit(200, 5, seed=7)
-    r, jacobian = channel.forward(u)
-    back, same = channel.inverse(r)
-    torch.testing.assert_close(back, u, rtol=0, atol=1e-8)
-    torch.testing.assert_close(same, jacobian, rtol=1e-8, atol=0)
-    matrix = torch.autograd.functional.jacobian(lambda one: channel.forward(one[None])[0][0], u[0])
-    torch.testing.assert_close(matrix.det().abs(), jacobian[0], rtol=1e-7, atol=0)
-
-
 def test_flat_momenta_are_isotropic_and_alike():
     """Massless particles of flat phase space share one energy spectrum, and each direction is uniform."""
     momenta, _ = MAPS["eight massless"].forward(unit(50_000, 20), 1.0)
@@ -380,7 +368,6 @@ LOST[2, 1, 1] = math.nan
         (lambda: TTH.inverse(GOOD[:, :2]), r"momenta: shape \(3, 2, 4\); \(events, 3, 4\)"),
         (lambda: TTH.inverse(OFF_SHELL), "momenta: event 1 is off the mass shells 173, 173, 125 GeV"),
         (lambda: TREE.inverse(GOOD.flip(1)), "off the mass shells 173, 173, 125 GeV"),
-        (lambda: Channel(TREE, MAPS["dilepton"], SQRT_S), "channel: masses"),
         (lambda: TTH.inverse(MOVING), "momenta: event 0 is not at rest"),
         (lambda: TTH.inverse(LOST), "momenta: event 2 is not finite"),
         (lambda: DecayTree(Split(Leg(0), Leg(2))), r"places \[0, 2\]"),

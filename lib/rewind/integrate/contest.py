@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike, NDArray
 
 from rewind.errors import InputError
 from rewind.integrate.samplers import Integrand, Sampler, integrate
@@ -32,7 +33,7 @@ class Trial:
     training: float
     each: float
 
-    def error_after(self, seconds):
+    def error_after(self, seconds: ArrayLike) -> NDArray[np.float64]:
         """Return the relative error after ``seconds``, training included; NaN before its end."""
         left = np.asarray(seconds, dtype=float) - self.training
         return self.relative_std * np.sqrt(self.each / np.where(left > 0, left, np.nan))

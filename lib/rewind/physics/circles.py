@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -64,7 +65,7 @@ class Circles:
         axes = torch.stack([first, torch.linalg.cross(along, first), along], -2)
         return cls(axes, energy, minus, size, mass_squared, mass_squared + 2 * energy * minus)
 
-    def __getitem__(self, index) -> Circles:
+    def __getitem__(self, index: Any) -> Circles:
         return Circles(*(getattr(self, field.name)[index] for field in fields(self)))
 
     def float(self) -> Circles:

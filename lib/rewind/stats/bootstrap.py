@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike, NDArray
 
 from rewind.errors import InputError
 
@@ -41,7 +42,7 @@ class Estimate(NamedTuple):
         return f"{self.value:{format_spec}} ± {self.error:{format_spec.lstrip('+')}}"
 
 
-def as_samples(values, name: str = "samples") -> np.ndarray:
+def as_samples(values: ArrayLike, name: str = "samples") -> NDArray[np.float64]:
     """Return ``values`` (array or tensor) as float64; raise InputError where it is empty or not finite."""
     if isinstance(values, torch.Tensor):
         values = values.detach().cpu().numpy()
@@ -53,7 +54,7 @@ def as_samples(values, name: str = "samples") -> np.ndarray:
     return values
 
 
-def as_weights(weights, n: int, name: str = "weights") -> np.ndarray:
+def as_weights(weights: ArrayLike | None, n: int, name: str = "weights") -> NDArray[np.float64]:
     """Return ``n`` weights that sum to 1, equal where ``weights`` is None; single weights may be negative."""
     if weights is None:
         return np.full(n, 1.0 / n)
@@ -65,13 +66,13 @@ def as_weights(weights, n: int, name: str = "weights") -> np.ndarray:
     return weights / weights.sum()
 
 
-def effective_sample_size(weights) -> float:
+def effective_sample_size(weights: ArrayLike) -> float:
     """Return (Σw)² / Σw²."""
     weights = as_samples(weights, "weights")
     return float(weights.sum() ** 2 / (weights**2).sum())
 
 
-def quantile(samples, levels, weights=None) -> np.ndarray:
+def quantile(samples: ArrayLike, levels: ArrayLike, weights: ArrayLike | None = None) -> NDArray[np.float64]:
     """Return weighted quantiles of one-dimensional ``samples``; weights must not be negative."""
     samples = as_samples(samples)
     weights = as_weights(weights, len(samples))
@@ -80,38 +81,48 @@ def quantile(samples, levels, weights=None) -> np.ndarray:
     return np.quantile(samples, levels, weights=weights, method="inverted_cdf")
 
 
-def median(samples, weights=None) -> float:
+def median(samples: ArrayLike, weights: ArrayLike | None = None) -> float:
     """Return the weighted median."""
     return float(quantile(samples, 0.5, weights))
 
 
-def width68(samples, weights=None) -> float:
+def width68(samples: ArrayLike, weights: ArrayLike | None = None) -> float:
     """Return the full width between the 16 % and 84 % quantiles."""
     low, high = quantile(samples, [0.16, 0.84], weights)
     return float(high - low)
 
 
-def mean(samples) -> Estimate:
-    """Return the mean of at least two independent ``samples`` with its standard error."""
-    samples = as_samples(samples)
+def mean(samples: ArrayLike, weights: ArrayLike | None = None) -> Estimate:
+    """Return the weighted mean of at least two independent ``samples`` with its standard error."""
+    samples = as_samples(samples).ravel()
     if samples.size < 2:
         raise InputError("samples: one entry has no standard error; at least two are needed")
-    return Estimate(float(samples.mean()), float(samples.std(ddof=1)) / samples.size**0.5)
+    weights = as_weights(weights, samples.size)
+    value = float(weights @ samples)
+    unbiased = (samples.size / (samples.size - 1)) ** 0.5
+    return Estimate(value, float(unbiased * np.linalg.norm(weights * (samples - value))))
 
 
-def share(flags) -> Estimate:
-    """Return the share of true ``flags`` with its binomial error (zero where all agree)."""
-    flags = as_samples(flags, "flags")
-    value = float(flags.mean())
-    return Estimate(value, (value * (1 - value) / flags.size) ** 0.5)
+def share(flags: ArrayLike, weights: ArrayLike | None = None) -> Estimate:
+    """Return the weighted share of true ``flags`` with its standard error (zero where all agree).
+
+    Without weights the error is binomial; single weights may be negative.
+
+    >>> f"{share([True, True, False, True]):.2f}"
+    '0.75 ± 0.22'
+    """
+    flags = as_samples(flags, "flags").ravel()
+    weights = as_weights(weights, flags.size)
+    value = float(weights @ flags)
+    return Estimate(value, float(np.linalg.norm(weights * (flags - value))))
 
 
 def bootstrap(
     statistic: Callable[..., float],
-    *samples,
+    *samples: ArrayLike,
     rng: np.random.Generator,
     n_replicas: int = 200,
-    weights=None,
+    weights: ArrayLike | Sequence[ArrayLike | None] | None = None,
 ) -> Estimate:
     """Return ``statistic(*samples)`` with the standard deviation over resampled events as its error.
 

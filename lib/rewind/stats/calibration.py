@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from rewind.errors import InputError
-from rewind.stats.bootstrap import as_samples
+from rewind.stats.bootstrap import as_samples, as_weights
 
 __all__ = [
     "Coverage",
@@ -27,14 +27,14 @@ __all__ = [
 _FEWEST = 10
 
 
-def _posterior(samples, truth) -> tuple[np.ndarray, np.ndarray]:
+def _posterior(samples: ArrayLike, truth: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     samples, truth = as_samples(samples, "posterior samples"), as_samples(truth, "truth")
     if samples.ndim != 3 or truth.shape != (samples.shape[0], samples.shape[2]):
         raise InputError(f"posterior samples {samples.shape} and truth {truth.shape}: expected (N, L, D) and (N, D)")
     return samples, truth
 
 
-def sbc_ranks(samples, truth, rng: np.random.Generator) -> np.ndarray:
+def sbc_ranks(samples: ArrayLike, truth: ArrayLike, rng: np.random.Generator) -> NDArray[np.int64]:
     """Return the rank of each true value among its ``L`` posterior samples, ``(N, D)`` integers in 0 … L.
 
     Uniform for a calibrated posterior (1804.06788). Ties are broken at random.
@@ -53,7 +53,7 @@ class RankTest:
     max_deviation: np.ndarray
 
 
-def rank_uniformity(ranks, n_samples: int, *, bins: int = 20) -> RankTest:
+def rank_uniformity(ranks: ArrayLike, n_samples: int, *, bins: int = 20) -> RankTest:
     """Test ranks ``(N, D)`` in 0 … ``n_samples`` for uniformity.
 
     The effect size is the largest distance between the empirical distribution function of the ranks and that of
@@ -85,23 +85,31 @@ def rank_deviation(fractions: ArrayLike, levels: ArrayLike) -> tuple[NDArray, fl
 
 @dataclass(frozen=True)
 class Coverage:
-    """Hold nominal ``levels`` and, by level and dimension, the measured ``coverage`` and its binomial ``error``."""
+    """Hold nominal ``levels`` and, by level and dimension, the measured ``coverage`` and its standard ``error``.
+
+    The error is binomial where all events weigh alike.
+    """
 
     levels: np.ndarray
     coverage: np.ndarray
     error: np.ndarray
 
 
-def coverage(samples, truth, levels=(0.68, 0.95)) -> Coverage:
-    """Return how often the central interval of each level holds the truth."""
+def coverage(
+    samples: ArrayLike, truth: ArrayLike, levels: ArrayLike = (0.68, 0.95), *, weights: ArrayLike | None = None
+) -> Coverage:
+    """Return how often the central interval of each level holds the truth, of events with ``weights`` ``(N,)``."""
     samples, truth = _posterior(samples, truth)
+    weights = as_weights(weights, len(truth))
     levels = np.asarray(levels, dtype=float)
     tails = np.concatenate([(1 - levels) / 2, (1 + levels) / 2])
     # of L exchangeable draws the k-th smallest has expected probability k/(L + 1) below it
     bounds = np.quantile(samples, tails, axis=1, method="weibull")
     low, high = np.split(bounds, 2)
-    inside = ((low <= truth) & (truth <= high)).mean(1)
-    return Coverage(levels, inside, np.sqrt(inside * (1 - inside) / len(truth)))
+    inside = (low <= truth) & (truth <= high)
+    share = np.einsum("n,lnd->ld", weights, inside)
+    error = np.sqrt(np.einsum("n,lnd->ld", weights**2, (inside - share[:, None]) ** 2))
+    return Coverage(levels, share, error)
 
 
 @dataclass(frozen=True)
@@ -114,7 +122,9 @@ class Tarp:
     max_deviation: float
 
 
-def tarp(samples, truth, rng: np.random.Generator, *, n_levels: int = 50, n_replicas: int = 100) -> Tarp:
+def tarp(
+    samples: ArrayLike, truth: ArrayLike, rng: np.random.Generator, *, n_levels: int = 50, n_replicas: int = 100
+) -> Tarp:
     """Test coverage with random points (2302.03026): regions are balls about a random reference.
 
     Necessary, not sufficient: references that know nothing of the observation let a model pass that returns the prior.
@@ -132,7 +142,7 @@ def tarp(samples, truth, rng: np.random.Generator, *, n_levels: int = 50, n_repl
     credibility = (n_below + rng.random(len(truth))) / (samples.shape[1] + 1)
     levels = np.linspace(0, 1, n_levels + 1)
 
-    def empirical(values):
+    def empirical(values: NDArray) -> NDArray:
         return np.searchsorted(np.sort(values), levels, side="right") / len(values)
 
     replicas = [empirical(rng.choice(credibility, len(credibility))) for _ in range(n_replicas)]
@@ -140,22 +150,35 @@ def tarp(samples, truth, rng: np.random.Generator, *, n_levels: int = 50, n_repl
     return Tarp(levels, measured, np.std(replicas, axis=0, ddof=1), float(np.abs(measured - levels).max()))
 
 
-def mean_in_bins(values, x, edges) -> tuple[np.ndarray, np.ndarray]:
+def mean_in_bins(
+    values: ArrayLike, x: ArrayLike, edges: ArrayLike, *, weights: ArrayLike | None = None
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the means ``(K,)`` of ``values`` ``(N,)`` in bins of ``x`` ``(N,)``, and their standard errors.
 
     A calibrated posterior's mean does not deviate from the truth on average in bins of *itself*; in bins of the truth
-    it does. A bin holds its lower edge. Raises InputError for a bin with fewer than 10 entries.
+    it does. A bin holds its lower edge. Raises InputError for a bin with fewer than 10 entries, and for one whose
+    ``weights`` ``(N,)`` do not sum to something positive.
+
+    >>> mean_in_bins(np.r_[np.zeros(10), np.ones(10)], np.arange(20.0), [0, 10, 20])[0]
+    array([0., 1.])
     """
     values, where = as_samples(values, "values"), np.digitize(as_samples(x, "x"), edges) - 1
-    inside = [values[where == i] for i in range(len(edges) - 1)]
-    for i, found in enumerate(inside):
-        if len(found) < _FEWEST:
-            raise InputError(f"bin {edges[i]:g} to {edges[i + 1]:g}: {len(found)} entries; at least {_FEWEST} needed")
-    means = np.array([found.mean() for found in inside])
-    return means, np.array([found.std(ddof=1) / len(found) ** 0.5 for found in inside])
+    weights = np.ones(len(values)) if weights is None else np.asarray(weights, dtype=np.float64)
+    means, errors = [], []
+    for i in range(len(edges) - 1):
+        inside = values[where == i]
+        if len(inside) < _FEWEST:
+            raise InputError(f"bin {edges[i]:g} to {edges[i + 1]:g}: {len(inside)} entries; at least {_FEWEST} needed")
+        share = as_weights(weights[where == i], len(inside), f"weights of bin {edges[i]:g} to {edges[i + 1]:g}")
+        means.append(share @ inside)
+        unbiased = len(inside) / (len(inside) - 1)
+        errors.append((unbiased * share**2 @ (inside - means[-1]) ** 2) ** 0.5)
+    return np.array(means), np.array(errors)
 
 
-def reliability(said, true, edges, rng: np.random.Generator, *, n_replicas: int = 100) -> np.ndarray:
+def reliability(
+    said: ArrayLike, true: ArrayLike, edges: ArrayLike, rng: np.random.Generator, *, n_replicas: int = 100
+) -> NDArray[np.float64]:
     """Return mean probability, share that came true, and that share's error ``(3, K)`` in bins of the probability.
 
     ``said`` ``(N, H)`` are probabilities of an event's classes, ``true`` ``(N,)`` the right one. Errors are from a
@@ -166,7 +189,7 @@ def reliability(said, true, edges, rng: np.random.Generator, *, n_replicas: int 
     n_bins = len(edges) - 1
     place = np.clip(np.digitize(said, edges) - 1, 0, n_bins - 1)
 
-    def means(chosen) -> np.ndarray:
+    def means(chosen: NDArray | slice) -> NDArray:
         counts, *sums = (
             np.bincount(place[chosen].ravel(), weights, n_bins)
             for weights in (None, said[chosen].ravel(), happened[chosen].ravel())

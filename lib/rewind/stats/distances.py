@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 from scipy.spatial.distance import cdist
 from sklearn.exceptions import ConvergenceWarning
@@ -22,71 +25,79 @@ from rewind.stats.bootstrap import as_samples, as_weights
 __all__ = ["C2ST", "c2st", "energy_distance", "mmd", "mmd_loss", "triangular_discriminator", "wasserstein1"]
 
 
-def _pair(p, q) -> tuple[np.ndarray, np.ndarray]:
+def _pair(p: ArrayLike, q: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     p, q = as_samples(p, "first sample"), as_samples(q, "second sample")
     if p.shape[1:] != q.shape[1:]:
         raise InputError(f"samples of shapes {p.shape} and {q.shape}: the features must agree")
     return p, q
 
 
-def _two(weights):
+def _two(weights: tuple | None) -> tuple:
     return (None, None) if weights is None else weights
 
 
-def wasserstein1(p, q, weights=None) -> float:
+def wasserstein1(p: ArrayLike, q: ArrayLike, weights: tuple[ArrayLike | None, ArrayLike | None] | None = None) -> float:
     """Return the Wasserstein-1 distance of two one-dimensional samples; ``weights`` is a pair, not negative."""
     p, q = _pair(p, q)
     p_weights, q_weights = _two(weights)
     return float(stats.wasserstein_distance(p, q, p_weights, q_weights))
 
 
-def energy_distance(p, q, weights=None) -> float:
+def energy_distance(
+    p: ArrayLike, q: ArrayLike, weights: tuple[ArrayLike | None, ArrayLike | None] | None = None
+) -> float:
     """Return 2 E|X − Y| − E|X − X'| − E|Y − Y'| of samples ``(n,)`` or ``(n, d)`` (Euclidean; not its root)."""
     p, q = (values.reshape(len(values), -1) for values in _pair(p, q))
     w, v = (as_weights(given, len(values)) for given, values in zip(_two(weights), (p, q), strict=True))
     return float(2 * w @ cdist(p, q) @ v - w @ cdist(p, p) @ w - v @ cdist(q, q) @ v)
 
 
-def mmd(p, q, *, bandwidths=(0.1, 0.3, 1.0, 3.0), weights=None) -> float:
-    """Return the squared maximum mean discrepancy with a sum of Gaussian kernels (unbiased estimator).
+def mmd(
+    p: ArrayLike,
+    q: ArrayLike,
+    *,
+    bandwidths: Sequence[float] = (0.1, 0.3, 1.0, 3.0),
+    weights: tuple[ArrayLike | None, ArrayLike | None] | None = None,
+) -> float:
+    """Return the squared maximum mean discrepancy of two samples, as :func:`mmd_loss` does, in double precision.
 
-    Kernels are exp(−|x − y|²/2h²) with widths h in units of the features, which the caller standardises. Pairs of a
-    point with itself are left out, so that the value may be negative.
+    ``weights`` is a pair; single weights may be negative.
     """
     p, q = (values.reshape(len(values), -1) for values in _pair(p, q))
     w, v = (as_weights(given, len(values)) for given, values in zip(_two(weights), (p, q), strict=True))
-
-    def kernel(a, b):
-        squared = cdist(a, b, "sqeuclidean")
-        return sum(np.exp(-squared / (2 * h * h)) for h in bandwidths)
-
-    def within(values, weight):
-        return (weight @ kernel(values, values) @ weight - len(bandwidths) * weight @ weight) / (1 - weight @ weight)
-
-    return float(within(p, w) + within(q, v) - 2 * w @ kernel(p, q) @ v)
+    tensors = (torch.from_numpy(np.ascontiguousarray(values)) for values in (p, q, w, v))
+    return float(_mmd(*tensors, bandwidths))
 
 
-def mmd_loss(p: Tensor, q: Tensor, *, bandwidths=(0.1, 0.3, 1.0, 3.0)) -> Tensor:
-    """Return what :func:`mmd` does, without weights, as a differentiable scalar of tensors ``(n, d)`` and ``(m, d)``.
+def mmd_loss(p: Tensor, q: Tensor, *, bandwidths: Sequence[float] = (0.1, 0.3, 1.0, 3.0)) -> Tensor:
+    """Return the squared maximum mean discrepancy as a differentiable scalar of tensors ``(n, d)`` and ``(m, d)``.
 
-    Unbiased as well: zero on average for equal distributions, whatever the sizes, and sometimes negative. Raises
-    InputError for other shapes and for fewer than two points.
+    The kernel is a sum of Gaussians exp(−|x − y|²/2h²) with widths h in units of the features, which the caller
+    standardises. Pairs of a point with itself are left out: the estimator is unbiased, zero on average for equal
+    distributions whatever the sizes, and sometimes negative (Gretton et al., JMLR 13 (2012) 723). Raises InputError
+    for other shapes and for fewer than two points.
     """
     if p.ndim != 2 or q.ndim != 2 or p.shape[1] != q.shape[1] or min(len(p), len(q)) < 2:
         raise InputError(f"samples of shapes {tuple(p.shape)} and {tuple(q.shape)}: (n, d) and (m, d), n, m ≥ 2 needed")
+    w, v = (values.new_full((len(values),), 1 / len(values)) for values in (p, q))
+    return _mmd(p, q, w, v, bandwidths)
 
-    def kernel(a, b):
+
+def _mmd(p: Tensor, q: Tensor, w: Tensor, v: Tensor, bandwidths: Sequence[float]) -> Tensor:
+    """Return the unbiased estimate for weights ``w`` ``(n,)`` and ``v`` ``(m,)`` that sum to one."""
+
+    def kernel(a: Tensor, b: Tensor) -> Tensor:
         squared = ((a**2).sum(1)[:, None] + (b**2).sum(1) - 2 * a @ b.T).clip(0)
         return sum((squared / (-2 * h * h)).exp() for h in bandwidths)
 
-    def within(values):
-        n = len(values)
-        return (kernel(values, values).sum() - n * len(bandwidths)) / (n * (n - 1))
+    def within(values: Tensor, weight: Tensor) -> Tensor:
+        own = weight @ weight
+        return (weight @ kernel(values, values) @ weight - len(bandwidths) * own) / (1 - own)
 
-    return within(p) + within(q) - 2 * kernel(p, q).mean()
+    return within(p, w) + within(q, v) - 2 * w @ kernel(p, q) @ v
 
 
-def triangular_discriminator(p_counts, q_counts) -> float:
+def triangular_discriminator(p_counts: ArrayLike, q_counts: ArrayLike) -> float:
     """Return ½ Σ (p − q)²/(p + q) of two histograms, each normalised to 1: 0 if equal, 1 if disjoint."""
     p, q = _pair(p_counts, q_counts)
     p, q = p / p.sum(), q / q.sum()
@@ -106,7 +117,9 @@ class C2ST:
     auc: float
 
 
-def c2st(p, q, *, seed: int, folds: int = 5, hidden=(64, 64), epochs: int = 20) -> C2ST:
+def c2st(
+    p: ArrayLike, q: ArrayLike, *, seed: int, folds: int = 5, hidden: Sequence[int] = (64, 64), epochs: int = 20
+) -> C2ST:
     """Return the classifier two-sample test (1610.06545) of samples ``(n, d)`` of equal length.
 
     A neural network, standardised on its training folds, tells the samples apart on held-out folds: accuracy ½ means

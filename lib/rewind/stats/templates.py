@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from rewind.errors import InputError
 from rewind.stats.bootstrap import Estimate, as_weights
@@ -69,7 +70,7 @@ def _fractions(values: np.ndarray, edges: np.ndarray) -> np.ndarray:
     return counts[:, :n_bins] / values.shape[1]
 
 
-def template(values, edges, weights=None) -> Template:
+def template(values: ArrayLike, edges: ArrayLike, weights: ArrayLike | None = None) -> Template:
     """Return the template of ``values`` ``(B,)`` or ``(B, …)``, everything after the first axis of one event.
 
     A bin holds its lower edge. ``weights`` ``(B,)`` are those of events. Raises InputError for fewer than two events

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 
 from torch import Tensor
@@ -43,7 +44,7 @@ class Parameters:
         yukawas = {"m_t_yukawa": constants.M_TOP, "m_b_yukawa": constants.M_B}
         return cls(**values | masses | yukawas | changes)
 
-    def map(self, function) -> Parameters:
+    def map(self, function: Callable[[str, float | Tensor], float | Tensor]) -> Parameters:
         """Return these parameters with ``function`` of name and value applied to those that are tensors."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return replace(self, **{name: function(name, x) for name, x in values.items() if isinstance(x, Tensor)})
