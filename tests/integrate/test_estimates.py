@@ -1,0 +1,109 @@
+"""Estimates cover, and know when not to be trusted."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import genpareto
+
+from rewind.integrate import (
+    Uniform,
+    VegasGrid,
+    integrate,
+    largest_weight,
+    pareto_shape,
+    summarize,
+    unweighting_efficiency,
+)
+from rewind.toys.integrands import INTEGRANDS, camel
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def unit(n, dims, seed=1):
+    return torch.rand(n, dims, generator=seeded(seed), dtype=torch.float64)
+
+
+def adapted(dims=2, bins=32):
+    return VegasGrid(dims, bins).adapt(camel, seeded(), points=2000, iterations=4)
+
+
+def test_errors_cover():
+    grid = adapted()
+    value = INTEGRANDS["camel 4D"].value ** 0.5
+    pulls = []
+    for seed in range(300):
+        found = integrate(camel, grid, 1000, seeded(seed))
+        pulls.append((found.value - value) / found.error)
+    pulls = np.array(pulls)
+    assert abs(pulls.mean()) < 4 / 300**0.5
+    assert pulls.std() == pytest.approx(1, abs=0.15)
+    assert (np.abs(pulls) < 1).mean() == pytest.approx(0.683, abs=0.1)
+
+
+def test_batches_do_not_matter_to_the_mean():
+    one = integrate(camel, Uniform(2), 1000, seeded())
+    many = integrate(camel, Uniform(2), 1000, seeded(), batch=100)
+    assert one.value == pytest.approx(many.value, rel=1e-12)
+    assert one.error == pytest.approx(float(camel(unit(1000, 2, 0)).std()) / 1000**0.5, rel=1e-9)
+
+
+def test_unweighting_efficiency_by_hand():
+    weights = torch.tensor([1.0, 4.0, 2.0, 1.0])
+    assert unweighting_efficiency(weights) == pytest.approx(0.5)
+    # of two draws, the largest is at most 2 with probability (3/4)² ≥ 1/2, at most 1 with (1/2)²
+    assert largest_weight(weights, events=2) == 2
+    assert largest_weight(weights, events=1) == 1
+    assert unweighting_efficiency(-weights, events=2) == pytest.approx(1.0)
+    assert unweighting_efficiency(torch.tensor([0.0, 0.0, 3.0, 0.0])) == pytest.approx(0.25)
+
+
+def test_largest_weight_is_the_median_over_replicas():
+    weights = torch.from_numpy(np.random.default_rng(1).exponential(size=1000))
+    for events in (50, 300):
+        rows = torch.randint(1000, (4001, events), generator=seeded())
+        replicas = weights[rows].amax(1).sort().values
+        low, high = replicas[1900], replicas[2100]
+        assert low <= largest_weight(weights, events) <= high
+
+
+def test_figures_of_merit():
+    found = summarize(torch.tensor([1.0, 3.0] * 500))
+    assert found.value == 2
+    assert found.relative_std == pytest.approx(0.5, rel=1e-2)
+    assert found.effective_sample_size == pytest.approx(1000 * 4 / 5)
+    assert found.unweighting_efficiency == pytest.approx(2 / 3)
+    assert found.trusted
+
+
+@pytest.mark.parametrize("shape", [-0.3, 0.2, 0.9])
+def test_pareto_shape_is_found(shape):
+    rng = np.random.default_rng(2)
+    found = [pareto_shape(torch.from_numpy(genpareto.rvs(shape, size=20_000, random_state=rng))) for _ in range(10)]
+    assert np.mean(found) == pytest.approx(shape, abs=0.1)
+
+
+def test_untrusted_errors_are_flagged():
+    def steep(x):
+        return x[:, 0] ** -0.95
+
+    found = integrate(steep, Uniform(1), 20_000, seeded())
+    assert not found.trusted
+    assert "Pareto" in " ".join(found.warnings)
+    found = integrate(lambda x: (x[:, 0] < 1e-3).double(), Uniform(1), 20_000, seeded())
+    assert found.warnings[0].startswith("the integrand is nonzero at")
+    found = integrate(lambda x: 1 + 1e6 * (x[:, 0] < 2e-4), Uniform(1), 5000, seeded(4))
+    assert "one weight carries" in " ".join(found.warnings)
+    assert integrate(camel, Uniform(2), 20_000, seeded()).trusted
+
+
+def test_zero_everywhere_is_a_flagged_zero():
+    found = integrate(lambda x: torch.zeros(len(x)), Uniform(2), 100, seeded())
+    assert (found.value, found.error, found.trusted) == (0.0, 0.0, False)
+    assert "zero at all 100 points" in found.warnings[0]
+
+
+def test_constant_integrand_has_no_error():
+    found = integrate(lambda x: torch.full((len(x),), 3.0), Uniform(2), 1000, seeded())
+    assert (found.value, found.error, found.trusted) == (3.0, 0.0, True)

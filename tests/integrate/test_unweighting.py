@@ -1,0 +1,71 @@
+"""Events of weight one follow the integrand."""
+
+import pytest
+import torch
+
+from rewind.errors import InputError
+from rewind.integrate import (
+    Mapped,
+    Mixture,
+    Uniform,
+    VegasGrid,
+    unweight,
+)
+from rewind.toys.integrands import INTEGRANDS
+
+
+def test_unweighted_points_follow_the_integrand():
+    """x², with few pilot points, so that many weights exceed w_max: copies make up for them."""
+    generator = torch.Generator().manual_seed(11)
+
+    def parabola(x):
+        return 3 * x[:, 0] ** 2
+
+    found = unweight(parabola, Uniform(1), 40_000, generator, pilot=200, events=2, batch=5000)
+    x = found.points[:, 0]
+    assert found.points.shape == (40_000, 1)
+    n_different = len(x.unique())
+    assert n_different == 40_000 - found.repeated < 38_000
+    for power in (1, 2, 5):
+        expected = 3 / (power + 3)
+        error = float((x**power).std()) * (2 / 40_000) ** 0.5
+        assert abs(float((x**power).mean()) - expected) < 4 * error
+    assert abs(found.integral.value - 1) < 3 * found.integral.error
+    exact = unweight(parabola, Uniform(1), 1000, generator)
+    assert exact.efficiency == pytest.approx(1 / 3, rel=0.03)
+    assert exact.repeated < 5
+
+
+def test_unweighting_a_mixture_loses_no_channel():
+    halves = [
+        Mapped(Uniform(1), lambda u, a=a: ((u + a) / 2, torch.full((len(u),), 0.5)), lambda x: (x, torch.ones(len(x))))
+        for a in (0, 1)
+    ]
+    points, _ = Mixture(halves, learn=False).sample(1000, torch.Generator().manual_seed(1))
+    first = points[:300, 0]
+    assert 0.35 < float((first < 0.5).double().mean()) < 0.65
+    assert len(first) == 300
+
+
+def test_unweighting_an_adapted_grid_keeps_more():
+    generator = torch.Generator().manual_seed(12)
+    integrand = INTEGRANDS["gaussian 4D"].function
+    grid = VegasGrid(4).adapt(integrand, generator, points=5000, iterations=5)
+    better, plain = (unweight(integrand, s, 20_000, generator) for s in (grid, Uniform(4)))
+    assert better.efficiency > 3 * plain.efficiency
+    for found in (better, plain):
+        torch.testing.assert_close(found.points.std(0), torch.full((4,), 0.141, dtype=torch.float64), atol=4e-3, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("integrand", "n", "message"),
+    [
+        (lambda x: x[:, 0] - 0.5, 10, "negative at .* of .* points; events need f ≥ 0"),
+        (lambda x: 0 * x[:, 0], 10, "zero at most of 50000 points"),
+        (lambda x: x[:, 0] / 0, 10, "integrand: is inf at"),
+        (lambda x: x[:, 0], 0, "n = 0, batch = 50000"),
+    ],
+)
+def test_what_cannot_be_unweighted(integrand, n, message):
+    with pytest.raises(InputError, match=message):
+        unweight(integrand, Uniform(2), n, torch.Generator().manual_seed(1))
