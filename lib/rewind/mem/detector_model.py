@@ -16,7 +16,7 @@ from torch import Tensor
 
 from rewind import kinematics
 from rewind.errors import InputError
-from rewind.events.batch.tensors import Columns
+from rewind.events.batch.columns import Columns
 from rewind.events.chain.processes import PROCESSES, Selection
 from rewind.physics.constants import M_B
 from rewind.physics.double_gaussian import DoubleGaussian

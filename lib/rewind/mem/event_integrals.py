@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from rewind.errors import InputError
-from rewind.events.batch.tensors import Columns
+from rewind.events.batch.columns import Columns
 from rewind.integrate import VegasGrid, ZeroIntegrandError
 
 __all__ = [

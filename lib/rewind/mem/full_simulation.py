@@ -12,8 +12,9 @@ from torch import Tensor
 
 from rewind import stats
 from rewind.errors import InputError
-from rewind.events.batch.decay_quarks import INCOMING, before_radiation
-from rewind.events.batch.tensors import Columns, momenta, transverse
+from rewind.events.batch.columns import Columns
+from rewind.events.batch.tensors import momenta, transverse
+from rewind.events.batch.truth_record import INCOMING, before_radiation
 from rewind.events.chain.processes import Selection
 from rewind.mem.detector_model import TTH, Measured, Response
 from rewind.physics import double_gaussian
@@ -108,7 +109,7 @@ class Matched(Columns):
 def matched(records: ak.Array) -> Matched:
     """Return the matched jets of event records with their hard process (`rewind.events.readers.samples.load`).
 
-    Raises InputError as :func:`rewind.events.batch.decay_quarks.before_radiation` does.
+    Raises InputError as :func:`rewind.events.batch.truth_record.before_radiation` does.
     """
     jets = records.Jet
     event = np.repeat(np.arange(len(records)), ak.to_numpy(ak.num(jets)))

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from rewind.errors import InputError
-from rewind.events.batch.tensors import Columns
+from rewind.events.batch.columns import Columns
 from rewind.integrate import SplineFlow
 from rewind.mem.angle_map import Guide
 from rewind.mem.detector_model import Response, rows, truth

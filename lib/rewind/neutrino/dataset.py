@@ -17,7 +17,8 @@ from torch import Tensor
 
 from rewind import events, kinematics
 from rewind.errors import InputError
-from rewind.events.batch.tensors import Columns, transverse
+from rewind.events.batch.columns import Columns
+from rewind.events.batch.tensors import transverse
 from rewind.events.chain.processes import find_process
 
 __all__ = ["MAX_JETS", "Dataset", "from_records", "load", "simulated"]

@@ -17,8 +17,9 @@ from torch import Tensor, nn
 
 from rewind import events, kinematics
 from rewind.errors import InputError
-from rewind.events.batch.decay_quarks import INCOMING, NEUTRINOS, ranks
-from rewind.events.batch.tensors import Columns, to_tensors, transverse
+from rewind.events.batch.columns import Columns
+from rewind.events.batch.tensors import to_tensors, transverse
+from rewind.events.batch.truth_record import INCOMING, NEUTRINOS, tth_ranks
 from rewind.physics.phase_space import momentum_fractions
 
 __all__ = [
@@ -180,7 +181,7 @@ def from_records(records: ak.Array) -> Dataset:
 
 def _roles(hard: ak.Array, parton: Tensor, mask: Tensor) -> Tensor:
     """Return roles ``(B, J)`` of jets matched to ``parton`` ``(B, J)``, a place behind the incoming ones."""
-    by_place = torch.from_numpy(np.append(_ROLE_BY_RANK, -1)[np.minimum(ranks(hard), len(_ROLE_BY_RANK))])
+    by_place = torch.from_numpy(np.append(_ROLE_BY_RANK, -1)[np.minimum(tth_ranks(hard), len(_ROLE_BY_RANK))])
     role = by_place.gather(1, (parton + INCOMING).clip(0))
     return torch.where(mask & (parton >= 0), role, -1)
 

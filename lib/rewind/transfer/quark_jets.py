@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from rewind.errors import InputError
-from rewind.events.batch.decay_quarks import INCOMING, NEUTRINOS, before_radiation, ranks
-from rewind.events.batch.tensors import Columns, momenta, transverse
+from rewind.events.batch.columns import Columns
+from rewind.events.batch.tensors import momenta, transverse
+from rewind.events.batch.truth_record import INCOMING, NEUTRINOS, before_radiation, tth_ranks
 from rewind.events.chain.processes import PROCESSES
 
 __all__ = ["LEAST_PT", "QUARKS", "LogDensity", "QuarkJets", "from_records"]
@@ -64,7 +65,7 @@ def from_records(records: ak.Array) -> QuarkJets:
         event = int(np.flatnonzero(ak.num(records.Lepton) != 1)[0])
         raise InputError(f"event {event}: {ak.num(records.Lepton)[event]} leptons; exactly one is needed")
     hard = records.LHEPart
-    chosen = ranks(hard).argsort(1, kind="stable")[:, : len(QUARKS)]
+    chosen = tth_ranks(hard).argsort(1, kind="stable")[:, : len(QUARKS)]
     kind = ak.to_numpy(hard.pdgId)
 
     event = np.repeat(np.arange(len(kind)), len(QUARKS))

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
-from typing import Self
+from collections.abc import Sequence
 
 import awkward as ak
 import numpy as np
@@ -14,33 +12,7 @@ from torch import Tensor
 from rewind import kinematics
 from rewind.errors import InputError
 
-__all__ = ["Columns", "momenta", "to_tensors", "transverse"]
-
-
-class Columns:
-    """Give a frozen dataclass of tensors, one row an event, its length, choices of events, and checks of them."""
-
-    def __len__(self) -> int:
-        return len(getattr(self, fields(self)[0].name))
-
-    def __getitem__(self, which) -> Self:
-        if isinstance(which, int | np.integer):
-            which = range(len(self))[which]
-            which = slice(which, which + 1)
-        return replace(self, **{field.name: getattr(self, field.name)[which] for field in fields(self)})
-
-    @classmethod
-    def concatenate(cls, parts: Sequence[Self]) -> Self:
-        """Return the rows of all ``parts``, one after the other."""
-        return cls(*(torch.cat([getattr(part, field.name) for part in parts]) for field in fields(cls)))
-
-    def refuse(self, faults: Mapping[str, Tensor]) -> Self:
-        """Return self; raise InputError for the first event with one of the ``faults``, flags ``(B,)`` by name."""
-        for what, bad in faults.items():
-            if bad.any():
-                first = int(bad.nonzero()[0])
-                raise InputError(f"event {first}: {what} ({int(bad.sum())} such events); drop or repair them")
-        return self
+__all__ = ["momenta", "to_tensors", "transverse"]
 
 
 def momenta(objects: ak.Array) -> np.ndarray:

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import awkward as ak
 
 from rewind import paths
+from rewind.errors import InputError
+from rewind.events.batch.event_batch import EventBatch
+from rewind.events.batch.from_records import from_records
 from rewind.events.chain.chunks import versions
+from rewind.events.chain.processes import find_process
 from rewind.events.chain.simulation import simulate
 from rewind.events.readers import public, store
 
-__all__ = ["load", "metadata", "sample", "summary"]
+__all__ = ["load", "load_batch", "metadata", "sample", "simulated", "summary"]
 
 _HDF5 = (".h5", ".hdf5")
 
 
-def _format(path: str | Path):
+def _format(path: str | Path) -> ModuleType:
     return public if Path(path).suffix.lower() in _HDF5 else store
 
 
@@ -32,7 +39,7 @@ def load(path: str | Path) -> ak.Array:
     return _format(path).load(path)
 
 
-def metadata(path: str | Path) -> dict:
+def metadata(path: str | Path) -> dict[str, Any]:
     """Return the metadata record of a sample: process, settings, seed, versions, counts, cross-section.
 
     Of a public HDF5 set only ``title, process, n_events`` are known. Raises InputError as :func:`load` does.
@@ -45,7 +52,7 @@ def summary(path: str | Path) -> str:
     return _format(path).summary(path)
 
 
-def sample(process: str, n_events: int, *, seed: int = 0, workers: int = 1, **options) -> Path:
+def sample(process: str, n_events: int, *, seed: int = 0, workers: int = 1, **options: Any) -> Path:
     """Return the path of a cached sample, simulated now if there is none.
 
     ``options`` go to :func:`~rewind.events.chain.simulation.simulate`. Other versions of what shapes the events make
@@ -57,3 +64,27 @@ def sample(process: str, n_events: int, *, seed: int = 0, workers: int = 1, **op
     if not path.exists():
         simulate(process, n_events, path, seed=seed, workers=workers, **options)
     return path
+
+
+def load_batch(path: str | Path, n_leptons: int) -> EventBatch:
+    """Return the events of a sample, with ``n_leptons`` leptons, that pass the detector-level selection.
+
+    Raises InputError as :func:`load` and :func:`~rewind.events.batch.from_records.from_records` do.
+    """
+    records = load(path)
+    return from_records(records[records.pass_detector], n_leptons)
+
+
+def simulated(process: str, n_events: int, seeds: Sequence[int], *, workers: int = 1, **options: Any) -> EventBatch:
+    """Return at least ``n_events`` for each of ``seeds`` of a process with one or two leptons.
+
+    Without the underlying event, hard processes of all events, and events that pass at particle level only;
+    simulated now unless they lie in the cache. ``options`` go to :func:`~rewind.events.chain.simulation.simulate`.
+    Raises InputError for an unknown process and without seeds.
+    """
+    if len(seeds) == 0:
+        raise InputError("seeds: at least one is needed")
+    n_leptons = find_process(process).selection.n_leptons
+    options = {"underlying_event": False, "generated_fraction": 0.0, "levels": ("detector",)} | options
+    paths = [sample(process, n_events, seed=seed, workers=workers, **options) for seed in seeds]
+    return EventBatch.concatenate([load_batch(path, n_leptons) for path in paths])
