@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from hashlib import sha256
@@ -85,6 +86,44 @@ def describe(path: str | Path) -> dict[str, Any]:
     return _read(path)[0]
 
 
+_RENAMED = (
+    (r"^encoder\.features\.legs$", "encoder.parts.0.slots.lepton"),
+    (r"^encoder\.features\.(lepton|jet|whole)\.", r"encoder.parts.0.linear.\1."),
+    (r"^encoder\.solutions\.linear\.", "encoder.parts.1.linear.solution."),
+    (r"^encoder\.events\.(lepton|jet|whole)\.", r"encoder.events.parts.0.linear.\1."),
+    (r"^encoder\.events\.encoder\.", "encoder.events.transformer."),
+    (r"^features\.legs$", "encoder.parts.0.slots.lepton"),
+    (r"^features\.(lepton|jet|whole)\.", r"encoder.parts.0.linear.\1."),
+)
+_OF_ENCODERS = (
+    (r"^(lepton|jet|whole)\.", r"encoder.parts.0.linear.\1."),
+    (r"^encoder\.(encoder|reading|token|norm)\b", r"encoder.transformer.\1"),
+)
+_OF_FLOWS = ((r"^encoder\.encoder\.", "encoder.transformer."),)
+
+
+def _renamed(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return weights by the names that the encoder of objects has for those of the encoders before it."""
+
+    def new(name: str) -> str:
+        prefix = next((p for p in ("conditioner.roles.", "conditioner.", "roles.") if name.startswith(p)), "")
+        inner = name.removeprefix(prefix)
+        rules = _RENAMED
+        if f"{prefix}whole.weight" in weights:
+            rules = _OF_ENCODERS
+        elif f"{prefix}features.whole.weight" in weights:
+            rules = _RENAMED + _OF_ENCODERS[1:]
+        elif f"{prefix}encoder.features.whole.weight" in weights:
+            rules = _RENAMED + _OF_FLOWS
+        for pattern, to in rules:
+            changed = re.sub(pattern, to, inner)
+            if changed != inner:
+                return prefix + changed
+        return name
+
+    return {new(name): values for name, values in weights.items()}
+
+
 def load(path: str | Path, build: Callable[..., nn.Module], **expected) -> nn.Module:
     """Return the model ``build(**configuration)`` with the weights of a checkpoint.
 
@@ -92,6 +131,7 @@ def load(path: str | Path, build: Callable[..., nn.Module], **expected) -> nn.Mo
     configuration is not the ``expected`` one or the weights do not fit the model.
     """
     about, weights = _read(path)
+    weights = _renamed(weights)
     stored = about["configuration"]
     differing = [
         f"{name} is {stored.get(name, 'absent')} there, {value} here"

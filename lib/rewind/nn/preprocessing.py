@@ -7,24 +7,7 @@ from torch import Tensor, nn
 
 from rewind.errors import InputError
 
-__all__ = ["Chart", "Standardize", "fold", "log_mass", "momentum_features", "positive_part", "unfold"]
-
-
-def log_mass(p: Tensor) -> Tensor:
-    """Return log(1 + m²/(80 GeV)²) ``(...)`` of momenta (px, py, pz, E) ``(..., 4)``, GeV."""
-    squared = p[..., 3] ** 2 - (p[..., :3] ** 2).sum(-1)
-    return (1 + squared.clip(0) / 80.0**2).log()
-
-
-def momentum_features(p: Tensor) -> list[Tensor]:
-    """Return what a network reads of momenta (px, py, pz, E, …), GeV: components, log E, log pT, η, each ``(...)``."""
-    pt = p[..., :2].norm(dim=-1).clip(1e-3)
-    return [
-        *(torch.asinh(p[..., i] / 30.0) for i in range(3)),
-        (p[..., 3].clip(1e-3) / 100.0).log(),
-        (pt / 50.0).log(),
-        torch.asinh(p[..., 2] / pt),
-    ]
+__all__ = ["Chart", "Standardize", "fold", "positive_part", "unfold"]
 
 
 class Standardize(nn.Module):

@@ -30,7 +30,7 @@ _MASSES = (M_H, M_TOP, M_TOP)
 _BOOST, _GLUON = 300.0, (50.0, 50.0, 200.0)  # GeV, where asinh turns from linear to logarithmic
 
 
-class Conditioner(EventEncoder, Trainable):
+class Conditioner(Trainable):
     """Regress (log pT, η, cos φ, sin φ) of H, t_had and t_lep and the boost, 13 numbers, from a set of objects.
 
     The gluon's three-momentum is the boost along the beam minus the sum of the other three. The losses are Huber's of
@@ -52,7 +52,8 @@ class Conditioner(EventEncoder, Trainable):
         damping: float,
         roles: JetRoles | None = None,
     ):
-        super().__init__(width, layers, heads, 0 if roles is None else len(ROLES))
+        super().__init__()
+        self.encoder = EventEncoder(width, layers, heads, 0 if roles is None else len(ROLES))
         self.max_jets, self.weights = max_jets, weights
         self.roles = None if roles is None else roles.requires_grad_(False)
         n_out = 4 * _N_HEAVY + 1
@@ -68,7 +69,7 @@ class Conditioner(EventEncoder, Trainable):
     @property
     def n_inputs(self) -> int:
         """Return the number of columns F of what :meth:`read` returns."""
-        return event_columns(self.max_jets, self.size[3])
+        return event_columns(self.max_jets, self.encoder.size[3])
 
     def read(self, data: Dataset) -> Tensor:
         """Return events ``(B, F)``, float32, in the canonical frame, the frame itself in the first columns.
@@ -109,7 +110,7 @@ class Conditioner(EventEncoder, Trainable):
 
     def forward(self, event: Tensor) -> Tensor:
         """Return the 13 numbers ``(B, 13)`` in the canonical frame: standardised, directions of length one."""
-        out = self.head(self.encode(event))
+        out = self.head(self.encoder(event))
         points = out[:, :-1].unflatten(1, (_N_HEAVY, 4))
         direction = points[..., 2:] / (points[..., 2:].norm(dim=-1, keepdim=True) + 1e-3)
         return torch.cat([torch.cat([points[..., :2], direction], -1).flatten(1), out[:, -1:]], 1)

@@ -6,15 +6,18 @@ along the first axis, forward, with the missing momentum in the upper half plane
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from rewind import kinematics
-from rewind.nn.preprocessing import log_mass, momentum_features
+from rewind.nn.encoders import ObjectEncoder, Objects, ObjectTokens
+from rewind.nn.features import event_summary, log_mass, log_own_mass, log_transverse_mass, momentum_features
 from rewind.nn.transformer import SetEncoder
 from rewind.partons.dataset import Dataset
 
-__all__ = ["EventEncoder", "event_columns", "event_tensor", "turn", "turn_back"]
+__all__ = ["EventEncoder", "event_columns", "event_objects", "event_tensor", "turn", "turn_back"]
 
 _PER_EVENT, _PER_JET = 12, 6
 
@@ -58,7 +61,7 @@ def event_tensor(data: Dataset, max_jets: int, more: Tensor | None = None) -> Te
     frame = _frame(data)
 
     def rows(p4, *extra):
-        return torch.cat([turn(p4[..., 1:], frame), p4[..., :1], *(v[..., None].to(p4) for v in extra)], -1)
+        return torch.cat([p4[..., :1], turn(p4[..., 1:], frame), *(v[..., None].to(p4) for v in extra)], -1)
 
     lepton = rows(data.lepton[:, None], data.is_muon[:, None], data.charge[:, None])
     jets = rows(data.jets, data.btag, data.jet_mask, *(() if more is None else more.unbind(-1)))
@@ -67,57 +70,37 @@ def event_tensor(data: Dataset, max_jets: int, more: Tensor | None = None) -> Te
 
 
 def _features(p: Tensor) -> list[Tensor]:
-    """Return the usual features of momenta (px, py, pz, E), and the direction in the transverse plane."""
-    pt = p[..., :2].norm(dim=-1).clip(1e-3)
-    return [*momentum_features(p), p[..., 0] / pt, p[..., 1] / pt]
+    """Return the usual features of momenta, and the direction in the transverse plane."""
+    pt = p[..., 1:3].norm(dim=-1).clip(1e-3)
+    return [*momentum_features(p), p[..., 1] / pt, p[..., 2] / pt]
 
 
-class EventEncoder(nn.Module):
-    """Encode an :func:`event_tensor`: tokens of the lepton, of the whole event and of each jet, a transformer.
+def event_objects(event: Tensor, *, more: int) -> dict[str, Objects]:
+    """Return the objects of an event tensor whose jets have ``more`` further inputs: lepton, the whole event, jets."""
+    jets = event[:, _PER_EVENT:].unflatten(1, (-1, _PER_JET + more))
+    present = jets[..., 5] > 0
+    n_jets = int(present.any(0).nonzero().max()) + 1 if present.any() else 0
+    jets, present = jets[:, :n_jets], present[:, :n_jets]
+    met, lepton, p = event[:, 4:6], event[:, None, 6:10], jets[..., :4]
+    is_muon, charge, size = event[:, 10:11], event[:, 11:12], met.norm(dim=1, keepdim=True) / 100
+    columns = [*_features(lepton), is_muon, charge, log_transverse_mass(lepton, met), size]
+    of_jets = [*_features(p), log_own_mass(p), jets[..., 4], log_mass(p + lepton), present.to(p)]
+    whole = event_summary(met, lepton, p, jets[..., 4], present, typical=(6.0, 3.0))
+    return {
+        "lepton": Objects.all_present(torch.stack(columns, -1)),
+        "whole": Objects.all_present(whole[:, None]),
+        "jet": Objects(torch.cat([torch.stack(of_jets, -1), jets[..., _PER_JET:]], -1), present),
+    }
 
-    ``more`` is the number of a jet's further inputs, ``class_layers`` that of the layers that read one vector.
+
+class EventEncoder(ObjectEncoder):
+    """Encode an :func:`event_tensor` whose jets have ``more`` further inputs: lepton, the whole event, and jets.
+
+    ``class_layers`` is the number of the layers that read one vector.
     """
 
     def __init__(self, width: int, layers: int, heads: int, more: int = 0, class_layers: int = 1):
-        super().__init__()
+        tokens = ObjectTokens(width, {"lepton": 12, "jet": 12 + more, "whole": 9})
+        transformer = SetEncoder(width, layers=layers, class_layers=class_layers, heads=heads)
+        super().__init__(partial(event_objects, more=more), tokens, transformer=transformer)
         self.size = (width, layers, heads, more)
-        self.lepton, self.jet = nn.Linear(12, width), nn.Linear(12 + more, width)
-        self.whole = nn.Linear(9, width)
-        self.encoder = SetEncoder(width, layers=layers, class_layers=class_layers, heads=heads)
-
-    def encode(self, event: Tensor) -> Tensor:
-        """Return ``(B, width)`` for events ``(B, F)``."""
-        return self.encoder(*self.tokens(event))
-
-    def tokens(self, event: Tensor) -> tuple[Tensor, Tensor]:
-        """Return tokens ``(B, 2 + n, width)`` of the lepton, the event and its jets, and which are there."""
-        per_jet = _PER_JET + self.size[3]
-        met, lepton, jets = event[:, 4:6], event[:, 6:_PER_EVENT], event[:, _PER_EVENT:].unflatten(1, (-1, per_jet))
-        present = jets[..., 5] > 0
-        n_jets = int(present.any(0).nonzero().max()) + 1 if present.any() else 0
-        jets, present = jets[:, :n_jets], present[:, :n_jets]
-        tokens = [self._lepton_token(lepton, met)[:, None], self._event_token(lepton, met, jets, present)[:, None]]
-        with_lepton = log_mass(jets[..., :4] + lepton[:, None, :4])
-        own = (jets[..., 3] ** 2 - (jets[..., :3] ** 2).sum(-1)).clip(0)
-        jet = [*_features(jets), (1 + own).log() / 5, jets[..., 4], with_lepton, present.float()]
-        jet = torch.cat([torch.stack(jet, -1), jets[..., _PER_JET:]], -1)
-        tokens = torch.cat([*tokens, self.jet(jet) * present[..., None]], 1)
-        return tokens, torch.cat([torch.ones_like(tokens[:, :2, 0], dtype=torch.bool), present], 1)
-
-    def _lepton_token(self, lepton: Tensor, met: Tensor) -> Tensor:
-        across = (lepton[:, :2].norm(dim=1) * met.norm(dim=1) - (lepton[:, :2] * met).sum(1)).clip(0)
-        size = met.norm(dim=1) / 100
-        one = [*_features(lepton), lepton[:, 4], lepton[:, 5], (1 + 2 * across / 80.0**2).log(), size]
-        return self.lepton(torch.stack(one, -1))
-
-    def _event_token(self, lepton: Tensor, met: Tensor, jets: Tensor, present: Tensor) -> Tensor:
-        visible = lepton[:, :4] + (jets[..., :4] * present[..., None]).sum(1)
-        whole = [
-            *(torch.asinh(met[:, i] / 30.0) for i in range(2)),
-            (met.norm(dim=1).clip(1e-2) / 50.0).log(),
-            *(torch.asinh(visible[:, i] / 100.0) for i in range(3)),
-            (visible[:, 3].clip(1e-3) / 500.0).log(),
-            present.sum(1) / 6.0,
-            (jets[..., 4] * present).sum(1) / 3.0,
-        ]
-        return self.whole(torch.stack(whole, -1))

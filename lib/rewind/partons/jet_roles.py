@@ -23,11 +23,12 @@ _EVENTS_AT_ONCE = 2_000
 _N_QUARKS = (1, 1, 2, 2)  # by role
 
 
-class JetRoles(EventEncoder, Trainable):
+class JetRoles(Trainable):
     """Model p(jet | role, event): a softmax over jets of scaled products with a vector that the event's token gives."""
 
     def __init__(self, max_jets: int, width: int, layers: int, heads: int):
-        super().__init__(width, layers, heads, class_layers=0)
+        super().__init__()
+        self.encoder = EventEncoder(width, layers, heads, class_layers=0)
         self.max_jets = max_jets
         self.role, self.key = nn.Linear(width, len(ROLES) * width), nn.Linear(width, width)
 
@@ -37,8 +38,7 @@ class JetRoles(EventEncoder, Trainable):
 
     def log_probabilities(self, event: Tensor) -> Tensor:
         """Return ln p ``(B, 4, max_jets)`` of jets for each of ``ROLES``, −∞ where there is no jet."""
-        tokens, there = self.tokens(event)
-        encoded = self.encoder.norm(self.encoder.tokens(tokens, there))
+        encoded, there = self.encoder.exchanged(event)
         roles = self.role(encoded[:, 1]).unflatten(1, (len(ROLES), -1))
         scores = roles @ self.key(encoded[:, 2:]).mT / roles.shape[-1] ** 0.5
         log_p = scores.masked_fill(~there[:, None, 2:], -torch.inf).log_softmax(2)

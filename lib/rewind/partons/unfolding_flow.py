@@ -90,7 +90,7 @@ class _Context(nn.Module):
         regressed = self.scale(event[:, -_N_REGRESSED:]).clip(-6, 6)
         if self.events is None:
             return regressed
-        return torch.cat([regressed, self.latent(self.events.encode(event[:, : self.n_event]))], 1)
+        return torch.cat([regressed, self.latent(self.events(event[:, : self.n_event]))], 1)
 
 
 class UnfoldingFlow(ConditionalFlow):
@@ -213,7 +213,7 @@ def unfolding_flow(
     if latent < 0 or sampled_weight < 0:
         raise InputError(f"latent = {latent}, sampled_weight = {sampled_weight:g}: neither may be negative")
     model = regression.conditioner(**conditioner)
-    width, _, heads, more = model.size
+    width, _, heads, more = model.encoder.size
     context = _Context(model.n_inputs, (width, encoder_layers, heads, more), latent)
     flow = spline_flow(_N, _N_REGRESSED + latent, layers=layers, bins=bins, hidden=hidden, blocks=blocks, tail_bound=6)
     return UnfoldingFlow(model, context, flow, sampled_weight)
@@ -245,8 +245,8 @@ def train_unfolding(
     model = unfolding_flow(**configuration)
     model.conditioner.load_state_dict(regressor.state_dict())
     if model.encoder.events is not None:
-        begin = model.encoder.events.state_dict()
-        model.encoder.events.load_state_dict(begin | {k: v for k, v in regressor.state_dict().items() if k in begin})
+        begin, given = model.encoder.events.state_dict(), regressor.encoder.state_dict()
+        model.encoder.events.load_state_dict(begin | {k: v for k, v in given.items() if k in begin})
     tensors = model.tensors(train)
     if crossed is not None:
         others = _tensors(*crossed, configuration)

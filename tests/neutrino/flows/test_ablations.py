@@ -37,9 +37,9 @@ def test_a_borrowed_encoder_sees_what_the_teacher_sees(tensors):
     (_, event), student, master = tensors[1], flow().eval(), teacher()
     ablations.borrow_encoder(student, master)
     with torch.no_grad():
-        tokens, present = master.features(event)
-        expected = master.encoder.tokens(tokens, present)
-        own = student.encoder.encoder.tokens(*student.encoder.features(event))
+        expected, _ = master.encoder.exchanged(event)
+        student.encoder.transformer.norm.load_state_dict(master.encoder.transformer.norm.state_dict())
+        own, _ = student.encoder.exchanged(event)
     assert torch.equal(own, expected)
 
 
@@ -47,11 +47,11 @@ def test_training_leaves_a_frozen_encoder_alone_and_teaches_the_rest(tensors):
     student = ablations.freeze_encoder(ablations.borrow_encoder(flow(), teacher()))
     before = {name: values.clone() for name, values in student.state_dict().items()}
     ablations.trial(student, *tensors, n_events=256, **RUN)
-    frozen = ("encoder.features.", "encoder.encoder.encoder.")
+    frozen = ("encoder.parts.0.", "encoder.transformer.encoder.")
     changed = {name for name, values in student.state_dict().items() if not torch.equal(values, before[name])}
     assert changed
     assert not [name for name in changed if name.startswith(frozen)]
-    assert any(name.startswith("encoder.encoder.reading") for name in changed)
+    assert any(name.startswith("encoder.transformer.reading") for name in changed)
 
 
 def test_a_trial_learns_and_can_be_repeated(tensors):

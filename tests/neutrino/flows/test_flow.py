@@ -245,8 +245,8 @@ def test_analytic_solutions_in_the_event_tensor_lie_on_the_mass_shells(data):
     parts = unpack(event_tensor(data).double(), data.n_legs)
     momenta, present, _, _ = parts.solutions.split((3 * data.n_legs, 1, 1, data.n_legs), -1)
     momenta = momenta.unflatten(-1, (data.n_legs, 3))
-    total = momenta + parts.leptons[:, None, :, :3]
-    energy = momenta.norm(dim=-1) + parts.leptons[:, None, :, 3]
+    total = momenta + parts.leptons[:, None, :, 1:4]
+    energy = momenta.norm(dim=-1) + parts.leptons[:, None, :, 0]
     mass = (energy**2 - (total**2).sum(-1)).clip(0).sqrt()
     exact = present[..., 0] > 0
     if data.n_legs == 1:

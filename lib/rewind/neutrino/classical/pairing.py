@@ -17,9 +17,8 @@ from rewind import kinematics
 from rewind.errors import InputError
 from rewind.neutrino.classical.jet_scale import leg_jets
 from rewind.neutrino.dataset import MAX_JETS, Dataset
-from rewind.neutrino.flows.inputs import TokenFeatures, event_tensor, unpack
+from rewind.neutrino.flows.inputs import event_encoder, event_tensor, unpack
 from rewind.nn.training import Trainable
-from rewind.nn.transformer import SetEncoder
 from rewind.physics.constants import M_TOP
 from rewind.stats import Estimate
 
@@ -214,14 +213,13 @@ class PairingNetwork(Trainable):
     def __init__(self, n_legs: int, *, width: int, encoder_layers: int):
         super().__init__()
         self.n_legs = n_legs
-        self.features = TokenFeatures(n_legs, width)
-        self.encoder = SetEncoder(width, layers=encoder_layers, class_layers=0)
+        self.encoder = event_encoder(n_legs, width=width, layers=encoder_layers, class_layers=0)
         self.leg, self.jet = nn.Linear(width, width), nn.Linear(width, width)
         self.register_buffer("pairs", _PAIRS.clone(), persistent=False)
 
     def scores(self, event: Tensor) -> Tensor:
         """Return the scores ``(B, 2, MAX_JETS)`` of legs, leading lepton's first, and jets."""
-        tokens = self.encoder.norm(self.encoder.tokens(*self.features(event)))
+        tokens, _ = self.encoder.exchanged(event)
         legs, jets = self.leg(tokens[:, :2]), self.jet(tokens[:, self.n_legs + 1 :])
         scores = legs @ jets.mT / legs.shape[-1] ** 0.5
         return nn.functional.pad(scores, (0, MAX_JETS - scores.shape[2]))

@@ -25,9 +25,9 @@ class Trial(NamedTuple):
     residual: Tensor
 
 
-def _self_attention(flow: NeutrinoModel) -> tuple[torch.nn.Module, torch.nn.Module]:
-    """Return the parts of a flow's encoder that a pairing network has too: features, and layers between tokens."""
-    return flow.encoder.features, flow.encoder.encoder.encoder
+def _self_attention(model: NeutrinoModel | PairingNetwork) -> tuple[torch.nn.Module, torch.nn.Module]:
+    """Return the parts of an encoder that flows and pairing networks have: tokens, and layers between them."""
+    return model.encoder.parts[0], model.encoder.transformer.encoder
 
 
 def borrow_encoder(flow: NeutrinoModel, teacher: PairingNetwork) -> NeutrinoModel:
@@ -35,7 +35,7 @@ def borrow_encoder(flow: NeutrinoModel, teacher: PairingNetwork) -> NeutrinoMode
 
     Raises InputError where the two differ in width, layers or number of leptons.
     """
-    for part, given in zip(_self_attention(flow), (teacher.features, teacher.encoder.encoder), strict=True):
+    for part, given in zip(_self_attention(flow), _self_attention(teacher), strict=True):
         try:
             part.load_state_dict(given.state_dict())
         except RuntimeError as error:

@@ -99,7 +99,7 @@ class TransverseChart(CanonicalChart):
 
 
 def _lepton_eta(parts: Unpacked) -> Tensor:
-    return torch.asinh(parts.leptons[..., 2] / parts.leptons[..., :2].norm(dim=-1))
+    return torch.asinh(parts.leptons[..., 3] / parts.leptons[..., 1:3].norm(dim=-1))
 
 
 class FoldedChart(TransverseChart):
@@ -109,7 +109,7 @@ class FoldedChart(TransverseChart):
     """
 
     def _solution(self, transverse: Tensor, parts: Unpacked) -> tuple[Tensor, Tensor]:
-        lepton = parts.leptons[..., :2]
+        lepton = parts.leptons[..., 1:3]
         product = (lepton.norm(dim=-1) * transverse.norm(dim=-1)).clip(1e-3)
         ratio = M_W**2 / (2 * product)
         softness = _RELATIVE_WIDTH * ratio

@@ -5,38 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from rewind.errors import InputError
 from rewind.neutrino.classical.jet_scale import JetScale
 from rewind.neutrino.dataset import Dataset
 from rewind.neutrino.flows.charts import CHARTS
-from rewind.neutrino.flows.inputs import SolutionFeatures, TokenFeatures, event_tensor
+from rewind.neutrino.flows.inputs import event_encoder, event_tensor
 from rewind.neutrino.flows.mass_flow import MassFlow
 from rewind.nn.flows import ConditionalFlow, spline_flow
-from rewind.nn.transformer import SetEncoder
 
-__all__ = ["EventEncoder", "NeutrinoFlow", "NeutrinoModel", "neutrino_flow"]
+__all__ = ["NeutrinoFlow", "NeutrinoModel", "neutrino_flow"]
 
 _EVENTS_AT_ONCE = 2_000
-
-
-class EventEncoder(nn.Module):
-    """Encode an event tensor: tokens of leptons, jets, the event and analytic solutions, a transformer, one vector."""
-
-    def __init__(self, n_legs: int, *, width: int, layers: int, solutions: bool):
-        super().__init__()
-        self.features = TokenFeatures(n_legs, width)
-        self.solutions = SolutionFeatures(n_legs, width) if solutions else None
-        self.encoder = SetEncoder(width, layers=layers)
-
-    def forward(self, event: Tensor) -> Tensor:
-        """Return ``(n, width)`` for events ``(n, F)``."""
-        tokens, present = self.features(event)
-        if self.solutions is not None:
-            more, there = self.solutions(event)
-            tokens, present = torch.cat([tokens, more], 1), torch.cat([present, there], 1)
-        return self.encoder(tokens, present)
 
 
 class NeutrinoFlow(ConditionalFlow):
@@ -112,7 +93,7 @@ def neutrino_flow(
     in_masses = coordinates == "masses"
     told = not in_masses if solutions is None else solutions
     scale = JetScale(*jet_scale)
-    encoder = EventEncoder(n_legs, width=width, layers=encoder_layers, solutions=told)
+    encoder = event_encoder(n_legs, width=width, layers=encoder_layers, solutions=told)
     if in_masses:
         return MassFlow(encoder, width, jet_scale=scale, layers=flow_layers, bins=bins, hidden=hidden)
     splines = spline_flow(3 * n_legs, width, layers=flow_layers, bins=bins, hidden=hidden)

@@ -8,18 +8,21 @@ half plane, its leg first; the network then never has to learn a symmetry.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from rewind import kinematics
 from rewind.errors import InputError
 from rewind.neutrino.classical import ellipse
 from rewind.neutrino.dataset import MAX_JETS, Dataset
-from rewind.nn.preprocessing import log_mass, momentum_features
+from rewind.nn.encoders import ObjectEncoder, Objects, ObjectTokens
+from rewind.nn.features import event_summary, log_mass, log_own_mass, log_transverse_mass, momentum_features
+from rewind.nn.transformer import SetEncoder
 from rewind.physics.constraints import w_mass_roots
 
-__all__ = ["Frame", "SolutionFeatures", "TokenFeatures", "event_tensor", "unpack"]
+__all__ = ["Frame", "event_encoder", "event_tensor", "measured_objects", "solution_objects", "unpack"]
 
 _FRAME, _PER_LEPTON, _PER_JET = 5, 5, 8
 _N_SOLUTIONS = {1: 4, 2: 8}
@@ -154,7 +157,7 @@ def event_tensor(data: Dataset, pairing: Tensor | None = None, *, solutions: boo
     flags = (torch.arange(MAX_JETS)[:, None] == pairing[:, None]).to(data.met)
 
     def rows(p4, *extra):
-        columns = [frame.enter(p4[..., 1:]), p4[..., :1], *(value[..., None].to(p4) for value in extra)]
+        columns = [p4[..., :1], frame.enter(p4[..., 1:]), *(value[..., None].to(p4) for value in extra)]
         return torch.cat(columns, -1)
 
     leptons = rows(frame.by_leg(data.leptons), frame.by_leg(data.is_muon))
@@ -167,7 +170,7 @@ def event_tensor(data: Dataset, pairing: Tensor | None = None, *, solutions: boo
 
 @dataclass(frozen=True)
 class Unpacked:
-    """Hold the parts of an event tensor: four-momenta (px, py, pz, E) first in each row."""
+    """Hold the parts of an event tensor: four-momenta (E, px, py, pz) first in each row."""
 
     frame: Frame
     met: Tensor
@@ -197,87 +200,85 @@ def unpack(event: Tensor, n_legs: int) -> Unpacked:
     )
 
 
-class TokenFeatures(nn.Module):
-    """Turn an event tensor into tokens of a common width: leptons, jets, and one for the whole event."""
-
-    def __init__(self, n_legs: int, width: int):
-        super().__init__()
-        self.n_legs = n_legs
-        self.lepton = nn.Linear(9 + n_legs - 1, width)
-        self.jet = nn.Linear(10 + 2 * n_legs, width)
-        self.whole = nn.Linear(9, width)
-        self.legs = nn.Parameter(0.1 * torch.randn(n_legs, width))
-
-    def forward(self, event: Tensor) -> tuple[Tensor, Tensor]:
-        """Return tokens ``(B, N, width)`` and which are present ``(B, N)``: leptons, the event, then jets."""
-        parts = unpack(event, self.n_legs)
-        leptons, jets, met, present = parts.leptons, parts.jets, parts.met, parts.present
-        n_jets = int(present.sum(1).max()) if len(event) else 0
-        jets, present = jets[:, :n_jets], present[:, :n_jets]
-
-        lepton_pt = leptons[..., :2].norm(dim=-1)
-        across = (lepton_pt * met.norm(dim=1)[:, None] - (leptons[..., :2] * met[:, None]).sum(-1)).clip(0)
-        others = [log_mass(leptons[:, :1, :4] + leptons[:, 1:, :4]).expand(-1, 2)] if self.n_legs == 2 else []
-        lepton = [
-            *momentum_features(leptons),
-            leptons[..., 4],
-            (1 + 2 * across / 80.0**2).log(),
-            torch.ones_like(lepton_pt),
-        ]
-        lepton = self.lepton(torch.stack([*lepton, *others], -1)) + self.legs
-
-        near = [log_mass(leptons[:, leg : leg + 1, :4] + jets[..., :4]) for leg in range(self.n_legs)]
-        eta = torch.asinh(jets[..., 2] / jets[..., :2].norm(dim=-1).clip(1e-3))
-        azimuth = torch.atan2(jets[..., 1], jets[..., 0])
-        for leg in range(self.n_legs):
-            one = leptons[:, leg : leg + 1]
-            d_eta = eta - torch.asinh(one[..., 2] / one[..., :2].norm(dim=-1))
-            d_phi = kinematics.delta_phi(azimuth, torch.atan2(one[..., 1], one[..., 0]))
-            near.append((d_eta**2 + d_phi**2 + 1e-6).sqrt())
-        mass_squared = (jets[..., 3] ** 2 - (jets[..., :3] ** 2).sum(-1)).clip(0)
-        jet = [*momentum_features(jets), (1 + mass_squared).log() / 5, jets[..., 4], jets[..., 6], jets[..., 7]]
-        jet = self.jet(torch.stack([*jet, *near], -1)) * present[..., None]
-
-        visible = leptons[..., :4].sum(1) + (jets[..., :4] * present[..., None]).sum(1)
-        met_size = met.norm(dim=1)
-        whole = [
-            *(torch.asinh(met[:, i] / 30.0) for i in range(2)),
-            (met_size.clip(1e-2) / 50.0).log(),
-            *(torch.asinh(visible[:, i] / 100.0) for i in range(3)),
-            (visible[:, 3] / 500.0).log(),
-            present.sum(1) / 4.0,
-            (jets[..., 4] * present).sum(1) / 2.0,
-        ]
-        whole = self.whole(torch.stack(whole, -1))[:, None]
-        tokens = torch.cat([lepton, whole, jet], 1)
-        there = torch.ones_like(tokens[:, : self.n_legs + 1, 0], dtype=torch.bool)
-        return tokens, torch.cat([there, present], 1)
+def object_tokens(n_legs: int, width: int) -> ObjectTokens:
+    """Build the tokens of what was measured: leptons, told apart by leg, jets, and the event as a whole."""
+    kinds = {"lepton": 8 + n_legs, "jet": 10 + 2 * n_legs, "whole": 9}
+    return ObjectTokens(width, kinds, slots={"lepton": n_legs})
 
 
-class SolutionFeatures(nn.Module):
-    """Turn the analytic solutions of an event tensor into tokens, with the tops that they make."""
+def measured_objects(event: Tensor, n_legs: int) -> dict[str, Objects]:
+    """Return the objects of an event tensor in the tokens' order: leptons, the whole event, jets."""
+    parts = unpack(event, n_legs)
+    present = parts.present
+    n_jets = int(present.sum(1).max()) if len(event) else 0
+    jets, present = parts.jets[:, :n_jets], present[:, :n_jets]
+    leptons, p = parts.leptons[..., :4], jets[..., :4]
+    whole = event_summary(parts.met, leptons, p, jets[..., 4], present, typical=(4.0, 2.0))
+    return {
+        "lepton": Objects.all_present(_lepton_features(parts)),
+        "whole": Objects.all_present(whole[:, None]),
+        "jet": Objects(_jet_features(jets, leptons), present),
+    }
 
-    def __init__(self, n_legs: int, width: int):
-        super().__init__()
-        self.n_legs = n_legs
-        self.linear = nn.Linear(9 * n_legs + 5, width)
 
-    def forward(self, event: Tensor) -> tuple[Tensor, Tensor]:
-        """Return tokens ``(B, S, width)`` and which are present ``(B, S)``."""
-        parts = unpack(event, self.n_legs)
-        momenta, present, distance, positions = parts.solutions.split((3 * self.n_legs, 1, 1, self.n_legs), -1)
-        momenta = momenta.unflatten(-1, (self.n_legs, 3))
-        neutrinos = torch.cat([momenta, momenta.norm(dim=-1, keepdim=True)], -1)
-        taken = positions.long().flatten(1)[..., None].expand(-1, -1, _PER_JET)
-        bottoms = parts.jets.gather(1, taken).unflatten(1, positions.shape[1:])[..., :4]
-        tops = neutrinos + parts.leptons[:, None, :, :4] + bottoms
-        pair = tops.sum(2)
+def _lepton_features(parts: Unpacked) -> Tensor:
+    p = parts.leptons[..., :4]
+    is_muon = parts.leptons[..., 4]
+    columns = [*momentum_features(p), is_muon, log_transverse_mass(p, parts.met), torch.ones_like(is_muon)]
+    if p.shape[1] == 2:
+        columns.append(log_mass(p.sum(1, keepdim=True)).expand(-1, 2))
+    return torch.stack(columns, -1)
 
-        def log_top_mass(p):
-            return 0.5 * (p[..., 3] ** 2 - (p[..., :3] ** 2).sum(-1)).clip(1).log() - 5
 
-        by_leg = [*momentum_features(neutrinos), log_top_mass(tops), torch.asinh(tops[..., 2] / 100)]
-        by_leg = torch.stack([*by_leg, (1 + bottoms[..., :2].norm(dim=-1)).log() - 4], -1).flatten(2)
-        of_pair = torch.stack([log_top_mass(pair), pair[..., 2] / 500, pair[..., :2].norm(dim=-1) / 50], -1)
-        features = torch.cat([by_leg, of_pair, present, (1 + distance).log()], -1)
-        return self.linear(features) * present, present[..., 0] > 0
+def _jet_features(jets: Tensor, leptons: Tensor) -> Tensor:
+    p = jets[..., :4]
+    columns = [*momentum_features(p), log_own_mass(p), jets[..., 4], jets[..., 6], jets[..., 7]]
+    columns += [log_mass(one[:, None] + p) for one in leptons.unbind(1)]
+    eta, azimuth = torch.asinh(p[..., 3] / p[..., 1:3].norm(dim=-1).clip(1e-3)), kinematics.phi(p)
+    for one in leptons.unbind(1):
+        d_eta = eta - kinematics.eta(one)[:, None]
+        d_phi = kinematics.delta_phi(azimuth, kinematics.phi(one)[:, None])
+        columns.append((d_eta**2 + d_phi**2 + 1e-6).sqrt())
+    return torch.stack(columns, -1)
+
+
+def solution_tokens(n_legs: int, width: int) -> ObjectTokens:
+    """Build the tokens of analytic solutions."""
+    return ObjectTokens(width, {"solution": 9 * n_legs + 5})
+
+
+def solution_objects(event: Tensor, n_legs: int) -> dict[str, Objects]:
+    """Return the analytic solutions of an event tensor, with the tops that they make."""
+    parts = unpack(event, n_legs)
+    momenta, present, distance, positions = parts.solutions.split((3 * n_legs, 1, 1, n_legs), -1)
+    momenta = momenta.unflatten(-1, (n_legs, 3))
+    neutrinos = torch.cat([momenta.norm(dim=-1, keepdim=True), momenta], -1)
+    taken = positions.long().flatten(1)[..., None].expand(-1, -1, _PER_JET)
+    bottoms = parts.jets.gather(1, taken).unflatten(1, positions.shape[1:])[..., :4]
+    tops = neutrinos + parts.leptons[:, None, :, :4] + bottoms
+    pair = tops.sum(2)
+    by_leg = [*momentum_features(neutrinos), _log_top_mass(tops), torch.asinh(tops[..., 3] / 100)]
+    by_leg = torch.stack([*by_leg, (1 + bottoms[..., 1:3].norm(dim=-1)).log() - 4], -1).flatten(2)
+    of_pair = torch.stack([_log_top_mass(pair), pair[..., 3] / 500, pair[..., 1:3].norm(dim=-1) / 50], -1)
+    features = torch.cat([by_leg, of_pair, present, (1 + distance).log()], -1)
+    return {"solution": Objects(features, present[..., 0] > 0)}
+
+
+def _log_top_mass(p: Tensor) -> Tensor:
+    return 0.5 * (p[..., 0] ** 2 - (p[..., 1:] ** 2).sum(-1)).clip(1).log() - 5
+
+
+def _objects(event: Tensor, *, n_legs: int, solutions: bool) -> dict[str, Objects]:
+    measured = measured_objects(event, n_legs)
+    return measured | solution_objects(event, n_legs) if solutions else measured
+
+
+def event_encoder(
+    n_legs: int, *, width: int, layers: int, class_layers: int = 2, solutions: bool = False
+) -> ObjectEncoder:
+    """Build an encoder of event tensors, one that reads the analytic ``solutions`` as well if they are to be told."""
+    parts = [object_tokens(n_legs, width)]
+    if solutions:
+        parts.append(solution_tokens(n_legs, width))
+    transformer = SetEncoder(width, layers=layers, class_layers=class_layers)
+    return ObjectEncoder(partial(_objects, n_legs=n_legs, solutions=solutions), *parts, transformer=transformer)

@@ -18,6 +18,7 @@ from rewind.neutrino.classical.jet_scale import JetScale
 from rewind.neutrino.dataset import Dataset
 from rewind.neutrino.flows.inputs import Unpacked, event_tensor, unpack
 from rewind.neutrino.flows.mass_coordinates import mass_coordinates, masses
+from rewind.nn.encoders import ObjectEncoder
 from rewind.nn.flows import spline_flow
 from rewind.nn.piecewise import PiecewiseDensity, normal_quantile
 from rewind.nn.preprocessing import Standardize
@@ -66,7 +67,7 @@ def hypotheses(event: Tensor) -> Hypotheses:
     number, which = torch.stack([torch.ones_like(told), ~told], 1).nonzero(as_tuple=True)
     taken = _jets_of_pairings(parts)[number, which]
     jets = parts.jets[number].gather(1, taken[..., None].expand(-1, -1, parts.jets.shape[2]))
-    leptons, bottoms = (p[..., [3, 0, 1, 2]].double() for p in (parts.leptons[number], jets))
+    leptons, bottoms = (p[..., :4].double() for p in (parts.leptons[number], jets))
     circles, met = Circles.of(leptons, bottoms), parts.met[number]
     pt = bottoms[..., 1:3].norm(dim=-1)
     columns = [
@@ -121,7 +122,7 @@ class MassFlow(Trainable):
 
     n_legs = 2
 
-    def __init__(self, encoder: nn.Module, width: int, *, jet_scale: JetScale, layers: int, bins: int, hidden: int):
+    def __init__(self, encoder: ObjectEncoder, width: int, *, jet_scale: JetScale, layers: int, bins: int, hidden: int):
         super().__init__()
         self.jet_scale, self.encoder = jet_scale, encoder
         self.feature_scale, self.mass_scale = Standardize(_N_FEATURES), Standardize(4)
@@ -140,7 +141,7 @@ class MassFlow(Trainable):
         refuses.
         """
         data = self.jet_scale.apply(data.require_legs(2))
-        return event_tensor(data, pairing, solutions=self.encoder.solutions is not None)
+        return event_tensor(data, pairing, solutions="solution" in self.encoder.kinds)
 
     def fit_scales(self, target: Tensor, event: Tensor) -> MassFlow:
         """Standardise features and masses by training events, those with a told pairing if there are two."""

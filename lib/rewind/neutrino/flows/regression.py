@@ -15,8 +15,8 @@ from rewind.errors import InputError
 from rewind.neutrino.classical.jet_scale import JetScale
 from rewind.neutrino.dataset import Dataset
 from rewind.neutrino.flows.charts import CanonicalChart
-from rewind.neutrino.flows.flow import EventEncoder
-from rewind.neutrino.flows.inputs import event_tensor
+from rewind.neutrino.flows.inputs import event_encoder, event_tensor
+from rewind.nn.encoders import ObjectEncoder
 from rewind.nn.preprocessing import Standardize
 from rewind.nn.training import Trainable
 
@@ -32,7 +32,7 @@ class NeutrinoRegression(Trainable):
     Events are tensors that :meth:`read` makes, neutrinos ``(n, L, 3)`` in the laboratory by leg.
     """
 
-    def __init__(self, n_legs: int, encoder: EventEncoder, head: nn.Module, *, jet_scale: JetScale):
+    def __init__(self, n_legs: int, encoder: ObjectEncoder, head: nn.Module, *, jet_scale: JetScale):
         super().__init__()
         self.n_legs, self.jet_scale = n_legs, jet_scale
         self.encoder, self.head = encoder, head
@@ -81,7 +81,7 @@ def neutrino_regression(
     if n_legs not in (1, 2):
         raise InputError(f"n_legs = {n_legs}: the model is for 1 or 2 leptons")
     hidden = hidden or _HIDDEN[n_legs]
-    encoder = EventEncoder(n_legs, width=width, layers=encoder_layers, solutions=solutions)
+    encoder = event_encoder(n_legs, width=width, layers=encoder_layers, solutions=solutions)
     head = nn.Sequential(
         nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, hidden), nn.GELU(), nn.Linear(hidden, 3 * n_legs)
     )
