@@ -157,7 +157,7 @@ def _partons(options) -> None:
     from rewind.generation import parton_level
 
     sampler = options.sampler and parton_level.load_sampler(options.sampler, options.process)
-    found = parton_level.generate(
+    drawn = parton_level.generate(
         options.process,
         options.n,
         options.path,
@@ -166,7 +166,7 @@ def _partons(options) -> None:
         alpha=options.alpha,
         c_tg=options.c_tg,
     )
-    print(f"{options.n} events, {found.repeated} of them copies; {found.efficiency:.1%} of points kept; {options.path}")
+    print(f"{options.n} events, {drawn.repeated} of them copies; {drawn.efficiency:.1%} of points kept; {options.path}")
 
 
 def _info(options) -> None:

@@ -126,19 +126,19 @@ def events(process: str, integrand: HadronicProcess, points: Tensor, rng: np.ran
     The initial state follows its share of the cross-section, the quark flavour its parton densities; the colour flow
     the squares of colour-ordered amplitudes.
     """
-    channel, found = CHANNELS[process], integrand.collisions(points)
-    quarks = rng.random(len(points)) * found.cross_section.sum(1).numpy() > found.cross_section[:, 0].numpy()
-    incoming = np.where(quarks[:, None], _quark_pairs(integrand, found.x, rng), 21)
+    channel, collisions = CHANNELS[process], integrand.collisions(points)
+    quarks = rng.random(len(points)) * collisions.cross_section.sum(1).numpy() > collisions.cross_section[:, 0].numpy()
+    incoming = np.where(quarks[:, None], _quark_pairs(integrand, collisions.x, rng), 21)
     flows = colour_flows(
         f"{INITIAL[0]}_{channel.final}",
-        found.momenta,
+        collisions.momenta,
         alpha=integrand.alpha,
         c_tg=integrand.c_tg,
         parameters=integrand.parameters,
         check=False,
     )
     first = rng.random(len(points)) < flows[:, 0].numpy()
-    return _records(channel, found.momenta.numpy(), incoming, first, rng)
+    return _records(channel, collisions.momenta.numpy(), incoming, first, rng)
 
 
 def _quark_pairs(integrand: HadronicProcess, x: Tensor, rng: np.random.Generator) -> np.ndarray:
@@ -195,19 +195,19 @@ def generate(
     generator = torch.Generator().manual_seed(seed)
     if sampler is None:
         sampler = adapted_grid(integrand, integrand.dims, _GRID_EVALUATIONS, generator)
-    found = unweight(integrand, sampler, n, generator)
+    unweighted = unweight(integrand, sampler, n, generator)
     many = len(CHANNELS[process].pairs)
     write(
         path,
-        events(process, integrand, found.points, np.random.default_rng(seed)),
-        cross_section=many * found.integral.value,
-        error=many * found.integral.error,
+        events(process, integrand, unweighted.points, np.random.default_rng(seed)),
+        cross_section=many * unweighted.integral.value,
+        error=many * unweighted.integral.error,
         scale=integrand.scale,
         alpha_s=integrand.parameters.alpha_s,
         comment=f"{process}, leading order, spin correlations, alpha = {alpha:g}, c_tG = {c_tg:g}/TeV^2, seed {seed}",
         sqrt_s=integrand.sqrt_s,
     )
-    return found
+    return unweighted
 
 
 def leading_order(
@@ -234,16 +234,16 @@ def leading_order(
 
 
 def lepton_cosine(records: ak.Array) -> np.ndarray:
-    """Return cos φ between both leptons, each in its top's rest frame, of dilepton events' ``LHEPart``.
+    """Return cos φ between both particles, each in its top's rest frame, of dilepton events' ``LHEPart``.
 
     As `rewind.physics.spin.opening_cosine`. Raises InputError where an event has not one of each: t, t̄, ℓ⁺ and ℓ⁻.
     """
-    found = []
+    particles = []
     for kinds in ((6,), (-6,), (-11, -13), (11, 13)):
         chosen = records[sum(records.pdgId == kind for kind in kinds) > 0]
         count = ak.to_numpy(ak.num(chosen))
         if (count != 1).any():
             event = int((count != 1).argmax())
             raise InputError(f"event {event} has {count[event]} particles of the kinds {kinds}: one is needed")
-        found.append(torch.from_numpy(momenta(chosen)))
-    return opening_cosine(*found).numpy()
+        particles.append(torch.from_numpy(momenta(chosen)))
+    return opening_cosine(*particles).numpy()

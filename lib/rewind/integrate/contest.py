@@ -77,10 +77,10 @@ def trial(f: Integrand, dims: int, recipe: Recipe, evaluations: int, points: int
     generator, began = torch.Generator().manual_seed(seed), time.perf_counter()
     sampler = recipe(f, dims, evaluations, generator)
     trained = time.perf_counter()
-    found = integrate(f, sampler, points, generator)
+    estimate = integrate(f, sampler, points, generator)
     each = (time.perf_counter() - trained) / points
-    quality = found.relative_std, found.unweighting_efficiency
-    return Trial(found.value, found.error, *quality, trained - began, each)
+    quality = estimate.relative_std, estimate.unweighting_efficiency
+    return Trial(estimate.value, estimate.error, *quality, trained - began, each)
 
 
 def contest(

@@ -175,13 +175,13 @@ class VegasGrid(Sampler):
             raise ZeroIntegrandError(
                 f"integrand: zero at all {len(y)} points; nothing to adapt to, draw more or look closer"
             )
-        found = torch.zeros_like(self.edges[:, 1:]).T
-        found.scatter_add_(0, self._which(y), squared[:, None].expand_as(y))
-        self.edges.copy_(self._moved(found.T, damping))
+        sums = torch.zeros_like(self.edges[:, 1:]).T
+        sums.scatter_add_(0, self._which(y), squared[:, None].expand_as(y))
+        self.edges.copy_(self._moved(sums.T, damping))
 
-    def _moved(self, found: Tensor, damping: float) -> Tensor:
-        padded = torch.cat([found[:, :1], found, found[:, -1:]], 1)
-        share = (padded[:, :-2] + 6 * found + padded[:, 2:]) / (8 * found.sum(1, keepdim=True))
+    def _moved(self, sums: Tensor, damping: float) -> Tensor:
+        padded = torch.cat([sums[:, :1], sums, sums[:, -1:]], 1)
+        share = (padded[:, :-2] + 6 * sums + padded[:, 2:]) / (8 * sums.sum(1, keepdim=True))
         share = share.clip(1e-30, 1 - 1e-12)
         importance = ((1 - share) / -share.log()) ** damping
         climb = nn.functional.pad((importance / importance.sum(1, keepdim=True)).cumsum(1), (1, 0))

@@ -50,17 +50,17 @@ def unweight(
     largest = largest_weight(_weighted(integrand, sampler, pilot, generator)[1], events)
     if largest == 0:
         raise InputError(f"integrand: zero at most of {pilot} points; train the sampler before unweighting")
-    kept, weights, found = [], [], 0
-    while found < n:
+    kept, weights, n_kept = [], [], 0
+    while n_kept < n:
         points, weight = _weighted(integrand, sampler, batch, generator)
         chance = torch.rand(len(weight), generator=generator, dtype=weight.dtype, device=generator.device)
         copies = (weight / largest + chance.to(weight)).floor().long()
         kept.append(points.repeat_interleave(copies, 0))
         weights.append(weight)
-        found += len(kept[-1])
+        n_kept += len(kept[-1])
     kept, integral = torch.cat(kept)[:n], summarize(torch.cat(weights))
     repeated = int(kept.diff(dim=0).eq(0).all(1).sum())
-    return Unweighted(kept, integral, found / integral.n, repeated)
+    return Unweighted(kept, integral, n_kept / integral.n, repeated)
 
 
 def _weighted(integrand: Integrand, sampler: Sampler, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:

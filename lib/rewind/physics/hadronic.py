@@ -172,8 +172,8 @@ class HadronicProcess:
         def change(numbers: Tensor, start, end) -> tuple[Tensor, Tensor]:
             energy = self.sqrt_s * self.fractions.forward(numbers[:, :2])[0].prod(1).sqrt()
             momenta, weight = start.forward(numbers[:, 2:], energy)
-            found, other = end.inverse(momenta)
-            return torch.cat([numbers[:, :2], found], 1), weight / other
+            mapped, other = end.inverse(momenta)
+            return torch.cat([numbers[:, :2], mapped], 1), weight / other
 
         def forward(u: Tensor) -> tuple[Tensor, Tensor]:
             return change(u, mapping, self.mapping)

@@ -89,9 +89,9 @@ def fit_recoil(recoil: Tensor) -> tuple[float, float, float]:
         return float(expit(x[0]).clip(1e-6, 1 - 1e-6)), float(np.exp(x[1])), float(np.exp(x[1]) + np.exp(x[2]))
 
     start = np.log(float(squared.median()) ** 0.5 / 2)
-    found = minimize(
+    minimum = minimize(
         lambda x: -float(log_recoil(squared, *parameters(x)).mean()), (0.5, start, start), method="Nelder-Mead"
     )
-    if not found.success:
+    if not minimum.success:
         raise InputError(f"recoil: no fit of two Gaussians to {len(recoil)} vectors; use more events")
-    return parameters(found.x)
+    return parameters(minimum.x)

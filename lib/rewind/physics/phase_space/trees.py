@@ -176,11 +176,11 @@ class DecayTree:
             if isinstance(branch, Leg):
                 masses.append(low)
             else:
-                found = kinematics.mass(p)
-                masses.append(found.clip(low, high))
+                size = kinematics.mass(p)
+                masses.append(size.clip(low, high))
                 unit, jacobian = branch.invariant.inverse(masses[-1] ** 2, low**2, high**2)
                 units.append(unit)
-                beyond = (found - masses[-1]).abs() > _OUTSIDE * mass
+                beyond = (size - masses[-1]).abs() > _OUTSIDE * mass
                 weight = weight * torch.where(beyond, torch.inf, jacobian)
         first, second = masses
         size = momentum_at_rest(mass, first, second, mass - first - second)
@@ -201,12 +201,12 @@ def _incoming(sqrt_s: Tensor) -> tuple[Tensor, Tensor]:
     return torch.stack([sqrt_s, zero, zero, zero], 1), torch.stack([sqrt_s / 2, zero, zero, sqrt_s / 2], 1)
 
 
-def _mass_bounds(node: Split, mass: Tensor, found: list[Tensor]) -> Iterator[tuple[Leg | Split, Tensor, Tensor]]:
-    """Yield both branches with the bounds of their masses, the second's once the first's stands in ``found``."""
+def _mass_bounds(node: Split, mass: Tensor, known: list[Tensor]) -> Iterator[tuple[Leg | Split, Tensor, Tensor]]:
+    """Yield both branches with the bounds of their masses, the second's once the first's stands in ``known``."""
     first, second = (torch.full_like(mass, _lightest(branch)) for branch in (node.first, node.second))
     least = torch.finfo(mass.dtype).eps ** 0.5 * mass  # a system without mass has no rest frame
     yield node.first, first if isinstance(node.first, Leg) else first + least, mass - second
-    yield node.second, second if isinstance(node.second, Leg) else second + least, mass - found[0]
+    yield node.second, second if isinstance(node.second, Leg) else second + least, mass - known[0]
 
 
 class _Flat:
