@@ -234,7 +234,7 @@ def leading_order(
 
 
 def lepton_cosine(records: ak.Array) -> np.ndarray:
-    """Return cos φ between both particles, each in its top's rest frame, of dilepton events' ``LHEPart``.
+    """Return cos φ between both leptons, each in its top's rest frame, of dilepton events' ``LHEPart``.
 
     As `rewind.physics.spin.opening_cosine`. Raises InputError where an event has not one of each: t, t̄, ℓ⁺ and ℓ⁻.
     """

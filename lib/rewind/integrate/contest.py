@@ -1,4 +1,9 @@
-"""Samplers compared on one integrand, at equal evaluations and at equal time."""
+"""Samplers compared on one integrand, at equal evaluations and at equal time.
+
+>>> one = Trial(value=1.0, error=0.1, relative_std=1.0, efficiency=0.5, training=1.0, each=0.01)
+>>> one.error_after([0.5, 2.0]).tolist()
+[nan, 0.1]
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,10 @@
-"""What the weights of a Monte Carlo integral tell: its value, the sampler's quality, whether to trust the error."""
+"""What the weights of a Monte Carlo integral tell: its value, the sampler's quality, whether to trust the error.
+
+>>> largest_weight(torch.tensor([1.0, 2.0, 4.0]))
+4.0
+>>> round(unweighting_efficiency(torch.tensor([1.0, 2.0, 4.0])), 3)
+0.583
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,9 @@
-"""Samplers from a budget of evaluations: what comparisons, and users who do not want to choose, start with."""
+"""Samplers from a budget of evaluations: what comparisons, and users who do not want to choose, start with.
+
+>>> grid = adapted_grid(lambda x: x[:, 0] ** 4, 1, 20_000, torch.Generator().manual_seed(1), bins=8, iterations=4)
+>>> bool(grid.edges[0, 1] > 1 / 8)
+True
+"""
 
 from __future__ import annotations
 

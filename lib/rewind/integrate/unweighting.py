@@ -1,4 +1,11 @@
-"""From weighted points to events of weight one."""
+"""From weighted points to events of weight one.
+
+>>> from rewind.integrate import Uniform
+>>> generator = torch.Generator().manual_seed(1)
+>>> drawn = unweight(lambda x: x[:, 0], Uniform(1), 2_000, generator, batch=5_000, pilot=5_000)
+>>> abs(float(drawn.points.mean()) - 2 / 3) < 5 * (1 / 18 / 2_000) ** 0.5
+True
+"""
 
 from __future__ import annotations
 

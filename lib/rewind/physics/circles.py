@@ -7,6 +7,15 @@ jet's b₋ = E_b − b_∥ and b_⊥, lepton and neutrino massless::
 
 At fixed m_W the curves of constant m_t are circles about k b_⊥/b₋. So m_W², m_t² and an angle are coordinates of all
 neutrino momenta, and d³p/E = dm_W² dm_t² dt/(4 E_ℓ b₋). In the laboratory the circles are the ellipses of 1305.1878.
+
+>>> from rewind.kinematics import massless
+>>> neutrino = torch.tensor([30.0, -20.0, 60.0], dtype=torch.float64)
+>>> lepton = massless(torch.tensor([40.0, 10.0, -5.0], dtype=torch.float64))
+>>> bottom = massless(torch.tensor([-50.0, 30.0, 80.0], dtype=torch.float64))
+>>> circles = Circles.of(lepton, bottom)
+>>> w_squared, excess, angle, _ = circles.enter(neutrino)
+>>> (circles.curve(w_squared, excess) @ direction(angle)).round(decimals=6).tolist()
+[30.0, -20.0, 60.0]
 """
 
 from __future__ import annotations

@@ -1,4 +1,10 @@
-"""Mass-shell constraints on neutrinos, and the checks of the momenta and masses that enter them (GeV, float64)."""
+"""Mass-shell constraints on neutrinos, and the checks of the momenta and masses that enter them (GeV, float64).
+
+>>> lepton = torch.tensor([[50.0, 50.0, 0.0, 0.0]])
+>>> roots = w_mass_roots(lepton, torch.tensor([[0.0, 40.0]]), m_w=80.0)
+>>> roots.is_real.tolist(), roots.pz.round(decimals=3).tolist()
+([True], [[-49.96, 49.96]])
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,10 @@
 """Cross-sections of proton collisions at leading order: parton densities times ``|M|²`` over phase space.
 
 σ = Σ_ab ∫ dx1 dx2 f_a(x1) f_b(x2) (2π)^(4−3n)/(2ŝ) ∫ Π d³p/(2E) δ⁴(P − Σp) ``|M_ab|²``, as a function of unit numbers.
+
+>>> outgoing = torch.tensor([[[200.0, 60.0, 0.0, 0.0], [200.0, -60.0, 0.0, 0.0]]])
+>>> with_incoming(outgoing, torch.tensor([400.0]))[0, :2].tolist()
+[[200.0, 0.0, 0.0, 200.0], [200.0, 0.0, 0.0, -200.0]]
 """
 
 from __future__ import annotations

@@ -2,6 +2,11 @@
 
 Directions of leptons and quarks are taken as measured. A resonance's mass then fixes one energy, or with a second one
 and an angle a neutrino. Momenta (E, px, py, pz), GeV, float64; the Jacobians are those of d³p/(2E).
+
+>>> b = along(torch.tensor([50.0]).double(), torch.tensor([[0.0, 0.0, 1.0]]).double(), 4.7)
+>>> other = partner(b, torch.tensor([[1.0, 0.0, 0.0]]).double(), 4.7, torch.tensor([125.0**2]).double()).momentum
+>>> round(float(kinematics.mass(b + other)), 6)
+125.0
 """
 
 from __future__ import annotations

@@ -3,6 +3,13 @@
 At leading order a hard system has no transverse momentum. It gets one, q, by the pure transverse boost that takes it,
 at rest along the beam, to (√(M² + q²), q, 0); mass, rapidity and phase space stay, d⁴P = dM² dy d²q/2. The same boost
 backwards leads from any event to its leading-order one. Its density is a mixture of two round Gaussians.
+
+>>> momenta = kinematics.massless(torch.tensor([[[80.0, 0.0, 10.0], [-80.0, 0.0, 30.0]]]).double())
+>>> kicked = recoiling(momenta, torch.tensor([[30.0, 40.0]]).double())
+>>> kicked.sum(1)[:, 1:3].round(decimals=6).tolist()
+[[30.0, 40.0]]
+>>> without_recoil(kicked).recoil.round(decimals=6).tolist()
+[[30.0, 40.0]]
 """
 
 from __future__ import annotations

@@ -3,6 +3,10 @@
 Axes: k along the top in the tt̄ rest frame, n across the plane of beam and top, r in that plane (1508.05271). Leptons
 fly along the spin of the top and against that of the antitop, C_ij = −9 ⟨ℓ⁺_i ℓ⁻_j⟩ (2003.02280). Experiments use
 axes for the antitop that are reversed: their coefficients are −C_ij, their D = tr C/3 is the same.
+
+>>> threshold = leading_order_correlation(torch.tensor([0.0]), torch.tensor([0.3]))
+>>> threshold[0, 0].tolist()
+[-1.0, -1.0, -1.0]
 """
 
 from __future__ import annotations

@@ -2,6 +2,10 @@
 
 It is ``[reconstructed, true]``, so that it folds a true spectrum by a matrix product. Bins of several observables are
 flattened, the last observable running fastest, under- and overflow of each axis included.
+
+>>> response = response_matrix([0.5, 1.5, 0.5], [0.5, 1.5, 1.5], [0.0, 1.0, 2.0])
+>>> response.matrix.tolist()
+[[1.0, 0.5], [0.0, 0.5]]
 """
 
 from __future__ import annotations

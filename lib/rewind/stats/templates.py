@@ -3,6 +3,9 @@
 An event gives several values of one observable, such as the draws of its posterior, the legs of its decay or both. A
 bin holds the share f_ik of the values of event i. Events are independent of one another, the values of one event are
 not, so that all errors follow from the scatter of f between events. Only shares are compared, never rates.
+
+>>> template([[0.1, 0.2], [0.8, 0.3]], [0.0, 0.5, 1.0]).shares.tolist()
+[0.75, 0.25]
 """
 
 from __future__ import annotations

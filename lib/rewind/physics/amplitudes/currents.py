@@ -3,6 +3,9 @@
 Amplitudes are in units of g_s² (g_s for each gluon, or for each end of one); the top's colour generators are taken
 off: with gluons 1, 2 an amplitude multiplies T¹T². The covariant derivative is ∂ − i g_s T·G. Source: the recursion
 of Berends and Giele (Nucl. Phys. B 306, 759), the dipole of 1010.6304.
+
+>>> round(float(breit_wigner(torch.tensor(80.0**2), 80.0, 2.0) * (80.0 * 2.0) ** 2), 6)
+1.0
 """
 
 from __future__ import annotations

@@ -1,4 +1,9 @@
-"""Momenta as amplitudes need them: of the right shape and type, finite, balanced and on their mass shells."""
+"""Momenta as amplitudes need them: of the right shape and type, finite, balanced and on their mass shells.
+
+>>> rough = torch.tensor([[[250.0, 0, 0, 250.0], [250.0, 0, 0, -250.0], [250.0, 100.0, 0, 0], [250.0, -100.0, 0, 0]]])
+>>> kinematics.mass(on_shell('gg_tt', rough.double())[0, 2:]).round(decimals=3).tolist() == [DEFAULT.m_t] * 2
+True
+"""
 
 from __future__ import annotations
 

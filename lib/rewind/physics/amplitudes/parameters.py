@@ -1,4 +1,10 @@
-"""Masses, widths and couplings of the amplitudes."""
+"""Masses, widths and couplings of the amplitudes.
+
+>>> round(float(Parameters.from_constants(m_t=172.5).m_t), 1)
+172.5
+>>> round(float(DEFAULT.vev), 1)
+246.2
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""The processes: which particles take part, and the colour factors of their squares."""
+"""The processes: which particles take part, and the colour factors of their squares.
+
+>>> PROCESSES['gg_tth'].particles
+('g', 'g', 't', 't~', 'h')
+"""
 
 from __future__ import annotations
 

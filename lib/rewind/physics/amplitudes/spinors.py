@@ -3,6 +3,10 @@
 In the Weyl representation a row of spinors is four complex tensors, the first two multiply the left-handed
 components. A real four-vector is a tensor ``(4, ..., B)``, its matrix p̸ is held as the light-cone components
 (E − p_z, E + p_z, p_x + i p_y, p_x − i p_y). Leading axes number spins and polarisations, and broadcast.
+
+>>> p = torch.tensor([[5.0], [0.0], [3.0], [4.0]], dtype=torch.float64)
+>>> dot(p, p).tolist(), square(p).tolist()
+([0.0], [0.0])
 """
 
 from __future__ import annotations

@@ -1,4 +1,12 @@
-"""Squared amplitudes of all processes: what their colour-ordered parts are made of, and their sums."""
+"""Squared amplitudes of all processes: what their colour-ordered parts are made of, and their sums.
+
+>>> from rewind.physics.amplitudes import on_shell
+>>> back_to_back = [[250.0, 0, 0, 250.0], [250.0, 0, 0, -250.0], [250.0, 180.0, 0, 0], [250.0, -180.0, 0, 0]]
+>>> momenta = on_shell('gg_tt', torch.tensor([back_to_back]).double())
+>>> exchanged = squared('gg_tt', momenta[:, [1, 0, 2, 3]])
+>>> bool(torch.isclose(squared('gg_tt', momenta), exchanged))
+True
+"""
 
 from __future__ import annotations
 

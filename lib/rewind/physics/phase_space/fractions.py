@@ -1,4 +1,8 @@
-"""The incoming partons' momentum fractions, and boosts along the beam between the laboratory and their rest frame."""
+"""The incoming partons' momentum fractions, and boosts along the beam between the laboratory and their rest frame.
+
+>>> momentum_fractions(torch.tensor([1300.0, 0.0, 0.0, 500.0]), sqrt_s=10_000.0).double().round(decimals=6).tolist()
+[0.18, 0.08]
+"""
 
 from __future__ import annotations
 

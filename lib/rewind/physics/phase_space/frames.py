@@ -1,4 +1,8 @@
-"""Two-body kinematics, boosts and directions that all phase-space maps share, and the checks of what enters them."""
+"""Two-body kinematics, boosts and directions that all phase-space maps share, and the checks of what enters them.
+
+>>> direction(torch.tensor([1.0]), torch.tensor([0.0])).tolist()
+[[1.0, 0.0, 0.0]]
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,9 @@
-"""One-dimensional maps from a unit number to an invariant, flat in what the integrand is expected to follow."""
+"""One-dimensional maps from a unit number to an invariant, flat in what the integrand is expected to follow.
+
+>>> flat, low, high = PowerLaw(0.0), torch.tensor([10.0]), torch.tensor([30.0])
+>>> [values.tolist() for values in flat.forward(torch.tensor([0.5]), low, high)]
+[[20.0], [20.0]]
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,9 @@
-"""RAMBO on diet: phase space of n particles from 3n − 4 unit numbers, exactly flat without masses (1308.2922)."""
+"""RAMBO on diet: phase space of n particles from 3n − 4 unit numbers, exactly flat without masses (1308.2922).
+
+>>> _, weight = RamboOnDiet([0.0] * 3).forward(torch.full((1, 5), 0.3).double(), 100.0)
+>>> bool(torch.isclose(weight, torch.tensor([massless_volume(3, 100.0)]).double()))
+True
+"""
 
 from __future__ import annotations
 

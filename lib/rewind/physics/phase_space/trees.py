@@ -2,6 +2,11 @@
 
 ∫ dΦ_n = ∫ ds_1 ds_2 Φ_2(s; s_1, s_2) Φ(s_1) Φ(s_2), at every branching, with Φ_2 = π ``|p|``/√s ∫ dΩ/4π
 (Byckling and Kajantie, Particle Kinematics, 1973, ch. V and IX).
+
+>>> tree = DecayTree(Split(Split(Leg(0), Leg(1)), Leg(2)))
+>>> momenta, weight = tree.forward(torch.full((1, 5), 0.4).double(), 100.0)
+>>> momenta.sum(1).abs().round(decimals=6).tolist()
+[[100.0, 0.0, 0.0, 0.0]]
 """
 
 from __future__ import annotations
