@@ -24,11 +24,11 @@ book: $(READY)  ## run every chapter (quick profile) and render the book
 	$(BIN)/rewind run
 	$(BIN)/rewind build
 
-test: lint  ## lint, unit tests, notebooks, strict book build
+test: lint  ## lint, strict book build, unit tests and doctests, notebooks; a worker on each core
 	$(BIN)/rewind run
 	$(BIN)/rewind build --strict
-	$(BIN)/python -m pytest -q --durations=10
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --nbval-lax --nbval-cell-timeout=300 -p no:cacheprovider notebooks
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n logical --dist loadfile --durations=10 \
+		--nbval-lax --nbval-cell-timeout=300 tests lib/rewind notebooks
 
 lint: $(READY)  ## ruff on library, tests and notebooks
 	$(BIN)/ruff check .

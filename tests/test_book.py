@@ -2,10 +2,12 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import nbformat
 import pytest
@@ -117,6 +119,33 @@ def test_kept_outputs_are_those_of_the_last_run(root):
     Book(root).strip()
     assert printed(path) == "4\n"
     assert [cell.execution_count for cell in nbformat.read(path, as_version=4).cells[1:]] == [None, 1, None]
+
+
+@pytest.mark.slow
+def test_nbval_judges_the_last_run_and_executes_what_changed_since(root):
+    count, shared = root / "count", Path(__file__).parents[1] / "notebooks" / "conftest.py"
+    shutil.copy(shared, root / "notebooks")
+    (root / "notebooks" / "02_second.ipynb").unlink()
+    content = notebook(f"with open({str(count)!r}, 'a') as f: f.write('x')", "# NBVAL_CHECK_OUTPUT\nprint(N ** 2)")
+    content.cells[3].update(outputs=[nbformat.v4.new_output("stream", text="4\n")], execution_count=1)
+    nbformat.write(content, root / "notebooks" / "01_first.ipynb")
+
+    def judged():
+        command = [sys.executable, "-m", "pytest", "-q", "--nbval-lax", "-p", "no:cacheprovider", "notebooks"]
+        return subprocess.run(command, capture_output=True, text=True, cwd=root).stdout
+
+    run(Book(root), ["1"], report=lambda _: None)
+    assert "3 passed" in judged()
+    assert count.read_text() == "x", "executed once"
+    content.cells[1].source = "N = 3"
+    nbformat.write(content, root / "notebooks" / "01_first.ipynb")
+    assert "Cell outputs differ" in judged()
+    assert count.read_text() == "xx", "executed by nbval"
+    run(Book(root), ["1"], report=lambda _: None)
+    said = judged()
+    assert "Cell outputs differ" in said
+    assert "1 failed, 2 passed" in said
+    assert count.read_text() == "xxx", "executed by the runner alone"
 
 
 @pytest.mark.slow

@@ -23,7 +23,7 @@ from rewind import paths, records
 from rewind.book import Book, Chapter
 from rewind.errors import InputError
 
-__all__ = ["environment", "run"]
+__all__ = ["environment", "ran_as_it_stands", "run"]
 
 Report = Callable[[str], None]
 
@@ -72,8 +72,7 @@ def run(
                 f"chapter {chapter.name} has no parameter {', '.join(unknown)}: it has {', '.join(chapter.parameters)}"
             )
         job = _Job(chapter, profile, chosen, changed, _digest(book.root, chapter, chosen, profile))
-        ran = book.executed(chapter, profile).exists() and book.last_run(chapter, profile).get("digest") == job.digest
-        if ran and not force:
+        if _ran(book, chapter, profile, job.digest) and not force:
             report(f"{chapter.name}: unchanged, not run again")
             _keep_record(book, job, report)
         else:
@@ -90,6 +89,16 @@ def run(
             raise
     if failures:
         raise InputError("; ".join(failures))
+
+
+def ran_as_it_stands(book: Book, chapter: Chapter, profile: str = "quick") -> bool:
+    """Return whether the last run of a chapter had the inputs that it has now, and the profile's own parameters."""
+    parameters = book.profile_parameters(profile).get(chapter.name, {})
+    return _ran(book, chapter, profile, _digest(book.root, chapter, parameters, profile))
+
+
+def _ran(book: Book, chapter: Chapter, profile: str, digest: str) -> bool:
+    return book.executed(chapter, profile).exists() and book.last_run(chapter, profile).get("digest") == digest
 
 
 def _shares(n_jobs: int) -> tuple[int, int]:
