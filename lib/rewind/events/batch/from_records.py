@@ -76,6 +76,11 @@ def _truth(particles: ak.Array, charge: np.ndarray, parton: Tensor, mask: Tensor
     first = first.astype(int)
     neutrinos = by_leg(particles, NEUTRINOS, first)[:, :n_leptons]
     parton = np.where(mask, parton, -1)
+    for name, index in (
+        ("Jet.partonIdx", parton),
+        ("GenPart.genPartIdxMother", _rectangular(particles.genPartIdxMother)),
+    ):
+        _require_within(name, index, ak.to_numpy(ak.num(particles)))
     return Truth(
         neutrinos=torch.from_numpy(neutrinos[..., 1:].copy()),
         leptons=_without_neutrino(by_leg(particles, (_W,), first)[:, :n_leptons], neutrinos),
@@ -97,6 +102,14 @@ def _without_neutrino(w_bosons: np.ndarray, neutrinos: np.ndarray) -> Tensor:
 def _rectangular(values: ak.Array) -> np.ndarray:
     width = int(ak.max(ak.num(values), initial=1, mask_identity=False))
     return ak.to_numpy(ak.fill_none(ak.pad_none(values, width), 0))
+
+
+def _require_within(name: str, index: np.ndarray, sizes: np.ndarray) -> None:
+    beyond = (index >= sizes[:, None]) & (index > 0)  # padding is 0
+    if beyond.any():
+        event = int(beyond.any(1).argmax())
+        wrong = index[event, beyond[event].argmax()]
+        raise InputError(f"event {event}: {name} is {wrong}, but GenPart has {sizes[event]} entries")
 
 
 def _b_jets(particles: ak.Array, parton: np.ndarray, first: np.ndarray) -> Tensor:
