@@ -62,7 +62,7 @@ def test_tth_events_are_rows_of_the_method():
     assert rows(found.events[inside], TTH).shape == (int(inside.sum()), 24, 30)
     truth = quark_jets.from_records(records[found.kept])
     taken = torch.cat([found.events.bottoms, found.events.lights], 1)[..., 0].sort(1).values
-    same = ((taken - truth.jets[..., 0].sort(1).values).abs() < 1e-3).all(1) & truth.found.all(1)
+    same = ((taken - truth.jets[..., 0].sort(1).values).abs() < 1e-3).all(1) & truth.has_jet.all(1)
     torch.testing.assert_close(found.complete, same)
     assert 0.1 < found.complete.double().mean() < 0.5
     charge = ak.to_numpy(records[found.kept].Lepton.charge[:, 0])

@@ -141,9 +141,10 @@ def tth_lost_proposal():
 def transfer():
     model = learnt.load_transfer(shipped("learnt_transfer"))
     event = quark_jets.from_records(events.load(sample("tth_semileptonic")))[:N_EVENTS]
-    drawn = model.sample(event, seeded())
-    factors = {f"log p of {name}": values for name, values in model.log_prob(event)._asdict().items()}
-    return {**factors, "drawn jets": drawn.jets, "which are there": drawn.found, "drawn met": drawn.met}
+    drawn = model.sample(event.partons, 1, seeded())[:, 0]
+    factors = model.log_factors(event.reconstruction, event.partons)._asdict()
+    factors = {f"log p of {name}": values for name, values in factors.items()}
+    return {**factors, "drawn jets": drawn.jets, "which are there": drawn.has_jet, "drawn met": drawn.met}
 
 
 def of_sampler(process):

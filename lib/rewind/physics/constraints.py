@@ -1,4 +1,4 @@
-"""Mass-shell constraints on neutrinos, and the checks of the momenta and masses that enter them (GeV, float64).
+"""Mass-shell constraints on neutrinos, and the checks of the momenta, masses and weights that enter (GeV, float64).
 
 >>> lepton = torch.tensor([[50.0, 50.0, 0.0, 0.0]])
 >>> roots = w_mass_roots(lepton, torch.tensor([[0.0, 40.0]]), m_w=80.0)
@@ -25,6 +25,7 @@ __all__ = [
     "checked_met",
     "checked_momenta",
     "refuse",
+    "relative_weights",
     "w_mass_roots",
 ]
 
@@ -78,6 +79,22 @@ def refuse(bad: Tensor, name: str, why: str) -> None:
     events = bad.nonzero()
     if len(events):
         raise InputError(f"{name}: event {int(events[0])} {why}")
+
+
+def relative_weights(weights: Tensor | None, n: int) -> Tensor:
+    """Return ``n`` weights over their mean, all one for None; single weights may be negative.
+
+    Raises InputError for another number, for weights that are not finite, and for a sum that is not positive.
+    """
+    if weights is None:
+        return torch.ones(n, dtype=torch.float64)
+    weights = torch.as_tensor(weights, dtype=torch.float64)
+    if weights.shape != (n,):
+        raise InputError(f"weights: shape {tuple(weights.shape)}; ({n},) is needed")
+    refuse(~weights.isfinite(), "weights", "is not finite")
+    if weights.sum() <= 0:
+        raise InputError(f"weights: the sum is {float(weights.sum()):g}; it must be positive")
+    return weights / weights.mean()
 
 
 def checked_momenta(name: str, p: Tensor, n_events: int | None = None) -> Tensor:

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.distributions import Normal
 
 from rewind.errors import InputError
-from rewind.physics.constraints import refuse
+from rewind.physics.constraints import refuse, relative_weights
 
 __all__ = ["DoubleGaussian", "fit"]
 
@@ -113,12 +113,16 @@ def _survival(parameters: Tensor, least: Tensor, energy: Tensor) -> Tensor:
     return (fraction * above[0] + (1 - fraction) * above[1]).clip(1e-300)
 
 
-def fit(measured: Tensor, energy: Tensor, *, least: Tensor | float = 0.0) -> DoubleGaussian:
+def fit(
+    measured: Tensor, energy: Tensor, *, least: Tensor | float = 0.0, weights: Tensor | None = None
+) -> DoubleGaussian:
     """Return the maximum-likelihood fit to pairs of ``measured`` and partons' ``energy``, both ``(B,)``, GeV.
 
     Measured energies below ``least`` ``(B,)`` or a number, such as p_T cuts times cosh η, are missing from the sample,
-    and the likelihood is normalised without them. By Minuit with gradients from torch. Raises InputError for fewer than
-    200 pairs, numbers that are not finite, measured energies below ``least``, and where the fit does not converge.
+    and the likelihood is normalised without them. By Minuit with gradients from torch. ``weights`` ``(B,)`` count
+    relative to their mean, also in the covariance. Raises InputError for fewer than 200 pairs, numbers that are not
+    finite, measured energies below ``least``, weights of a sum that is not positive, and where the fit does not
+    converge.
     """
     measured, energy = (torch.as_tensor(values, dtype=torch.float64) for values in (measured, energy))
     least = torch.as_tensor(least, dtype=torch.float64).expand_as(energy)
@@ -128,10 +132,11 @@ def fit(measured: Tensor, energy: Tensor, *, least: Tensor | float = 0.0) -> Dou
         )
     refuse(~(measured.isfinite() & energy.isfinite() & (energy > 0)), "energy", "is not finite and positive")
     refuse(measured < least, "measured", "is below the least energy that is measured")
+    weights = relative_weights(weights, len(energy))
 
     def loss(values: Tensor) -> Tensor:
         density = _log_density(values, measured, energy) - _survival(values, least, energy).log()
-        return -density.sum()
+        return -(weights * density).sum()
 
     def value(*numbers: float) -> float:
         return float(loss(torch.tensor(numbers, dtype=torch.float64)))

@@ -25,6 +25,7 @@ from torch import Tensor
 
 from rewind import kinematics
 from rewind.errors import InputError
+from rewind.physics.constraints import relative_weights
 
 __all__ = ["Hard", "fit_recoil", "log_recoil", "recoil_peaks", "recoiling", "without_recoil"]
 
@@ -85,20 +86,22 @@ def log_recoil(squared: Tensor, share: float, narrow: float, wide: float) -> Ten
     return torch.logaddexp(*parts)
 
 
-def fit_recoil(recoil: Tensor) -> tuple[float, float, float]:
+def fit_recoil(recoil: Tensor, *, weights: Tensor | None = None) -> tuple[float, float, float]:
     """Return share and σ (GeV) of the narrow, then σ of the wide Gaussian that fit ``recoil`` ``(B, 2)`` best.
 
-    Raises InputError where no maximum of the likelihood is found.
+    Raises InputError for ``weights`` ``(B,)`` of a sum that is not positive, and where no maximum of the likelihood is
+    found.
     """
-    squared = recoil.square().sum(-1)
+    squared, weights = recoil.square().sum(-1), relative_weights(weights, len(recoil))
 
     def parameters(x: np.ndarray) -> tuple[float, float, float]:
         return float(expit(x[0]).clip(1e-6, 1 - 1e-6)), float(np.exp(x[1])), float(np.exp(x[1]) + np.exp(x[2]))
 
+    def loss(x: np.ndarray) -> float:
+        return -float((weights * log_recoil(squared, *parameters(x))).mean())
+
     start = np.log(float(squared.median()) ** 0.5 / 2)
-    minimum = minimize(
-        lambda x: -float(log_recoil(squared, *parameters(x)).mean()), (0.5, start, start), method="Nelder-Mead"
-    )
+    minimum = minimize(loss, (0.5, start, start), method="Nelder-Mead")
     if not minimum.success:
         raise InputError(f"recoil: no fit of two Gaussians to {len(recoil)} vectors; use more events")
     return parameters(minimum.x)

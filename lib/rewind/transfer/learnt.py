@@ -2,12 +2,18 @@
 
 p(reco | partons) = Π_i p(jet i exists | …) p(E_i | …) p(η_i, φ_i | E_i, …) · p(p_T^miss | …), each factor given all
 quarks and the jets before: what a double Gaussian takes as independent may depend on everything. As in 2310.07752.
+
+>>> torch.manual_seed(0) and None
+>>> momenta = torch.tensor([[60.0, 30.0, 40.0, 20.0]]).double().expand(3, 6, 4)
+>>> partons = Partons(momenta, momenta[:, 0], momenta[:, 0])
+>>> draws = LearntTransfer(width=16, layers=1).sample(partons, 5, torch.Generator().manual_seed(0))
+>>> draws.jets.shape, draws.met.shape
+(torch.Size([3, 5, 6, 4]), torch.Size([3, 5, 2]))
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -19,7 +25,8 @@ from rewind.nn import checkpoints
 from rewind.nn.preprocessing import Standardize
 from rewind.nn.training import Trainable, fit_and_save
 from rewind.nn.transformer import SetEncoder
-from rewind.transfer.quark_jets import LEAST_PT, QUARKS, LogDensity, QuarkJets
+from rewind.random_numbers import optional_generator
+from rewind.transfer.quark_jets import LEAST_PT, QUARKS, LogFactors, Partons, QuarkJets, Reconstruction
 
 __all__ = ["LearntTransfer", "load_transfer", "train_transfer"]
 
@@ -36,17 +43,19 @@ class _Factor(nn.Module):
         self.scale, self.flow = Standardize(dims), SplineFlow(dims, context, layers=1, **size)
 
     def log_prob(self, x: Tensor, context: Tensor) -> Tensor:
+        """Return the log-density ``(n,)`` of ``x`` ``(n, dims)``."""
         z = _STEEP * self.scale(x.double())
         slope = (nn.functional.logsigmoid(z) + nn.functional.logsigmoid(-z) + math.log(_STEEP)).sum(1)
         return self.flow.log_prob(z.sigmoid(), context) + slope + self.scale.log_det()
 
     def sample(self, context: Tensor, generator: torch.Generator) -> Tensor:
+        """Return one draw ``(n, dims)`` for each ``context``."""
         u, _ = self.flow.sample(len(context), generator, context)
         return self.scale.inverse(u.clip(1e-12, 1 - 1e-12).logit() / _STEEP)
 
 
 class LearntTransfer(Trainable):
-    """Model p(reco | partons) of `rewind.transfer.quark_jets.QuarkJets`.
+    """Model p(reco | partons), a density of :class:`Reconstruction` given :class:`Partons`.
 
     A transformer encodes the quarks, a recurrent network goes through them with what was measured of those before.
     """
@@ -62,14 +71,26 @@ class LearntTransfer(Trainable):
         self.energy, self.angles = _Factor(1, width, **size), _Factor(2, width + 1, **size)
         self.met = _Factor(2, width, **size)
 
-    def fit_scales(self, event: QuarkJets) -> LearntTransfer:
-        """Take what inputs and coordinates are standardised with from ``event``."""
-        jets = _coordinates(event)[event.found]
-        self.parton_scale.fit(_features(event).flatten(0, 1))
+    def featurize(self, events: QuarkJets) -> Partons:
+        """Return what the density is conditioned on."""
+        return events.partons
+
+    def tensors(self, events: QuarkJets) -> tuple[Tensor, ...]:
+        """Return features, jets' coordinates, their flags, p_T^miss and weights, as :meth:`loss` takes them."""
+        partons, reco = events.partons, events.reconstruction
+        missing = _missing(reco.met, partons)
+        parts = _features(partons), _coordinates(reco, partons), reco.has_jet, missing, events.weight
+        return tuple(values.float() for values in parts)
+
+    def fit_scales(self, events: QuarkJets) -> LearntTransfer:
+        """Take what inputs and coordinates are standardised with from ``events``."""
+        partons, reco = events.partons, events.reconstruction
+        jets = _coordinates(reco, partons)[reco.has_jet]
+        self.parton_scale.fit(_features(partons).flatten(0, 1))
         self.jet_scale.fit(jets)
         self.energy.scale.fit(jets[:, :1])
         self.angles.scale.fit(jets[:, 1:])
-        self.met.scale.fit(_missing(event))
+        self.met.scale.fit(_missing(reco.met, partons))
         return self
 
     def _encoded(self, features: Tensor) -> Tensor:
@@ -78,47 +99,54 @@ class LearntTransfer(Trainable):
         tokens = self.embed(torch.cat([self.parton_scale(features), kinds.to(features)], 2))
         return self.partons.tokens(tokens, torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device))
 
-    def _seen(self, coordinates: Tensor, found: Tensor) -> Tensor:
+    def _seen(self, coordinates: Tensor, there: Tensor) -> Tensor:
         """Return what the recurrent network reads ``(..., 4)`` of jets' coordinates ``(..., 3)`` and their flags."""
-        return torch.cat([found[..., None], self.jet_scale(coordinates).clip(-5, 5) * found[..., None]], -1)
+        return torch.cat([there[..., None], self.jet_scale(coordinates).clip(-5, 5) * there[..., None]], -1)
 
-    def _factors(self, features: Tensor, jets: Tensor, found: Tensor, missing: Tensor) -> LogDensity:
+    def _inner_factors(self, features: Tensor, jets: Tensor, has_jet: Tensor, missing: Tensor) -> LogFactors:
         """Return the factors in the coordinates of the networks."""
         codes = nn.functional.pad(self._encoded(features), (0, 0, 0, 1))  # the seventh place is p_T^miss
-        seen = nn.functional.pad(self._seen(jets, found), (0, 0, 1, 0))
+        seen = nn.functional.pad(self._seen(jets, has_jet), (0, 0, 1, 0))
         state, _ = self.step(torch.cat([codes, seen], 2))
-        there, context = found > 0.5, state[:, :_N][found > 0.5]
+        there, context = has_jet > 0.5, state[:, :_N][has_jet > 0.5]
         logit, x = self.exists(state[:, :_N])[..., 0], jets[there]
         parts = (
             self.energy.log_prob(x[:, :1], context),
             self.angles.log_prob(x[:, 1:], torch.cat([context, self._energy_seen(x[:, :1])], 1)),
         )
-        energy, angles = (torch.zeros(found.shape).to(part).masked_scatter(there, part) for part in parts)
+        energy, angles = (torch.zeros(has_jet.shape).to(part).masked_scatter(there, part) for part in parts)
         existence = nn.functional.logsigmoid(torch.where(there, logit, -logit))
-        return LogDensity(existence, energy, angles, self.met.log_prob(missing, state[:, _N]))
+        return LogFactors(existence, energy, angles, self.met.log_prob(missing, state[:, _N]))
 
     def _energy_seen(self, x: Tensor) -> Tensor:
         """Return what the angles' factor reads of the energy's coordinate ``(n, 1)``."""
         return self.energy.scale(x).clip(-5, 5).float()
 
-    def loss(self, batch) -> Tensor:
-        """Return the negative mean log-density of features, jets' coordinates, flags and p_T^miss."""
-        return -self._factors(*batch).total.mean()
+    def loss(self, batch: tuple[Tensor, ...]) -> Tensor:
+        """Return the negative weighted mean log-density of what :meth:`tensors` returns."""
+        *parts, weight = batch
+        return -(weight * self._inner_factors(*parts).total).sum() / weight.sum()
 
-    def log_prob(self, event: QuarkJets) -> LogDensity:
-        """Return ln p(reco | partons), factor by factor."""
-        found = self._factors(*_batch(event))
-        measured = torch.where(event.found, event.jets[..., 0], 1.0)
-        miss = torch.hypot(torch.tensor(_MISS).double(), _residual(event)).log().sum(1)
-        stretch = torch.hypot(torch.tensor(_ANGLE).double(), _turns(event)).log().sum(2) * event.found
-        return found._replace(energy=found.energy - measured.log(), angles=found.angles - stretch, met=found.met - miss)
+    def log_factors(self, target: Reconstruction, event: Partons) -> LogFactors:
+        """Return ln p(reco | partons) of ``B`` targets and as many events, factor by factor."""
+        coordinates, missing = _coordinates(target, event), _missing(target.met, event)
+        inner = self._inner_factors(*(x.float() for x in (_features(event), coordinates, target.has_jet, missing)))
+        measured = torch.where(target.has_jet, target.jets[..., 0], 1.0)
+        miss = torch.hypot(torch.tensor(_MISS).double(), _residual(target.met, event)).log().sum(1)
+        stretch = torch.hypot(torch.tensor(_ANGLE).double(), _turns(target, event)).log().sum(2) * target.has_jet
+        return LogFactors(inner.existence, inner.energy - measured.log(), inner.angles - stretch, inner.met - miss)
+
+    def log_prob(self, target: Reconstruction, event: Partons) -> Tensor:
+        """Return ln p(reco | partons) ``(B,)`` of ``B`` targets and as many events."""
+        return self.log_factors(target, event).total
 
     @torch.no_grad()
-    def sample(self, event: QuarkJets, generator: torch.Generator) -> QuarkJets:
-        """Return events with jets and p_T^miss drawn anew for the quarks of ``event``."""
+    def sample(self, event: Partons, n: int = 1, generator: torch.Generator | None = None) -> Reconstruction:
+        """Return ``n`` draws an event, ``(len(event), n, …)``, from ``generator`` or torch's global one."""
+        generator, event = optional_generator(generator) or torch.default_generator, event.repeated(n)
         codes = self._encoded(_features(event).float())
         seen, state = torch.zeros(len(codes), 4), None
-        jets, found = [], []
+        jets, has_jet = [], []
         for i in range(_N):
             out, state = self.step(torch.cat([codes[:, i], seen], 1)[:, None], state)
             context = out[:, 0]
@@ -129,13 +157,13 @@ class LearntTransfer(Trainable):
             x = torch.cat([energy, angles], 1)
             seen = self._seen(x.float(), there.float())
             jets.append(x)
-            found.append(there)
+            has_jet.append(there)
         out, _ = self.step(torch.cat([torch.zeros_like(codes[:, 0]), seen], 1)[:, None], state)
         missing = self.met.sample(out[:, 0], generator)
-        return _measured(event, torch.stack(jets, 1), torch.stack(found, 1), missing)
+        return _measured(event, torch.stack(jets, 1), torch.stack(has_jet, 1), missing).by_event(n)
 
 
-def _features(event: QuarkJets) -> Tensor:
+def _features(event: Partons) -> Tensor:
     """Return ``(B, 6, 6)`` of quarks: energy, p_T, η, azimuth from the lepton's, and how near to the threshold."""
     p, eta = event.quarks, kinematics.eta(event.quarks)
     turn = kinematics.phi(p) - kinematics.phi(event.lepton)[:, None]
@@ -144,37 +172,33 @@ def _features(event: QuarkJets) -> Tensor:
     return torch.stack(columns, -1)
 
 
-def _turns(event: QuarkJets) -> Tensor:
+def _turns(target: Reconstruction, event: Partons) -> Tensor:
     """Return Δη and Δφ ``(B, 6, 2)`` of jets and their quarks, zero without a jet."""
-    jets = torch.where(event.found[..., None], event.jets, event.quarks)
+    jets = torch.where(target.has_jet[..., None], target.jets, event.quarks)
     turn = kinematics.delta_phi(kinematics.phi(jets), kinematics.phi(event.quarks))
     return torch.stack([kinematics.eta(jets) - kinematics.eta(event.quarks), turn], -1)
 
 
-def _coordinates(event: QuarkJets) -> Tensor:
+def _coordinates(target: Reconstruction, event: Partons) -> Tensor:
     """Return ``(B, 6, 3)`` of jets: ln E'/E, and angles on a scale that is logarithmic for large ones."""
-    energy = torch.where(event.found, event.jets[..., 0], event.quarks[..., 0])
+    energy = torch.where(target.has_jet, target.jets[..., 0], event.quarks[..., 0])
     ratio = (energy / event.quarks[..., 0]).log()
-    return torch.cat([ratio[..., None], torch.asinh(_turns(event) / _ANGLE)], -1)
+    return torch.cat([ratio[..., None], torch.asinh(_turns(target, event) / _ANGLE)], -1)
 
 
-def _residual(event: QuarkJets) -> Tensor:
+def _residual(met: Tensor, event: Partons) -> Tensor:
     """Return measured less true p_T^miss ``(B, 2)``, along the lepton and across it."""
     unit = event.lepton[:, 1:3] / kinematics.pt(event.lepton)[:, None]
-    error = event.met - event.neutrino[:, 1:3]
+    error = met - event.neutrino[:, 1:3]
     return torch.stack([(error * unit).sum(1), unit[:, 0] * error[:, 1] - unit[:, 1] * error[:, 0]], 1)
 
 
-def _missing(event: QuarkJets) -> Tensor:
-    return torch.asinh(_residual(event) / _MISS)
+def _missing(met: Tensor, event: Partons) -> Tensor:
+    return torch.asinh(_residual(met, event) / _MISS)
 
 
-def _batch(event: QuarkJets) -> tuple[Tensor, ...]:
-    return tuple(x.float() for x in (_features(event), _coordinates(event), event.found, _missing(event)))
-
-
-def _measured(event: QuarkJets, x: Tensor, found: Tensor, missing: Tensor) -> QuarkJets:
-    """Return events whose jets, without masses, and p_T^miss are at coordinates: the inverse of what is read."""
+def _measured(event: Partons, x: Tensor, has_jet: Tensor, missing: Tensor) -> Reconstruction:
+    """Return jets, without masses, and p_T^miss at coordinates: the inverse of what is read."""
     energy = event.quarks[..., 0] * x[..., 0].exp()
     eta, phi = (
         angle + _ANGLE * torch.sinh(x[..., i])
@@ -184,7 +208,7 @@ def _measured(event: QuarkJets, x: Tensor, found: Tensor, missing: Tensor) -> Qu
     along, across = (_MISS * torch.sinh(missing)).unbind(1)
     unit = event.lepton[:, 1:3] / kinematics.pt(event.lepton)[:, None]
     error = torch.stack([along * unit[:, 0] - across * unit[:, 1], along * unit[:, 1] + across * unit[:, 0]], 1)
-    return replace(event, jets=jets * found[..., None], found=found, met=event.neutrino[:, 1:3] + error)
+    return Reconstruction(jets * has_jet[..., None], has_jet, event.neutrino[:, 1:3] + error)
 
 
 def train_transfer(
@@ -206,8 +230,8 @@ def train_transfer(
     model = LearntTransfer(**configuration).fit_scales(train)
     record = fit_and_save(
         model,
-        _batch(train),
-        _batch(validation),
+        model.tensors(train),
+        model.tensors(validation),
         path,
         configuration=configuration,
         n_events=len(train),
