@@ -100,9 +100,19 @@ def test_charge_conjugation_exchanges_the_legs_of_two_leptons(dilepton_records):
     particles = ak.with_field(records.GenPart, -records.GenPart.pdgId, "pdgId")
     mirrored = ak.with_field(ak.with_field(records, leptons, "Lepton"), particles, "GenPart")
     before, after = dataset.from_records(records, 2), dataset.from_records(mirrored, 2)
-    for name in ("leptons", "is_muon", "neutrinos", "tops", "b_jets"):
+    for name in ("leptons", "is_muon", "neutrinos", "true_leptons", "tops", "b_jets"):
         assert torch.equal(getattr(before, name).flip(1), getattr(after, name)), name
     assert torch.equal(before.jets, after.jets)
+
+
+@pytest.mark.parametrize("name", ["dilepton", "one_lepton"])
+def test_true_leptons_belong_to_the_leg_of_their_neutrino(name, request):
+    """With it they weigh what a W boson weighs, and the measured lepton flies along."""
+    data = request.getfixturevalue(name)
+    assert kinematics.mass(data.true_leptons + of_leg(data)).median() == pytest.approx(80.4, abs=0.3)
+    angle = torch.nn.functional.cosine_similarity(data.true_leptons[..., 1:], data.leptons[..., 1:], dim=-1)
+    assert angle.median() > 0.9999
+    assert not torch.equal(data.true_leptons, data.leptons)
 
 
 def test_padding_is_zero_and_untagged(dilepton, dilepton_records):

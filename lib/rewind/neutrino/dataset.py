@@ -24,7 +24,7 @@ from rewind.events.chain.processes import find_process
 __all__ = ["MAX_JETS", "Dataset", "from_records", "load", "simulated"]
 
 MAX_JETS = 10
-_NEUTRINOS, _BOTTOM, _TOP = (12, 14, 16), 5, 6
+_LEPTONS, _NEUTRINOS, _BOTTOM, _TOP = (11, 13, 15), (12, 14, 16), 5, 6
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,9 @@ class Dataset(Columns):
 
     ``leptons`` ``(B, L, 4)`` by leg, ``is_muon`` ``(B, L)``, ``jets`` ``(B, J, 4)`` in falling pT, zero where
     ``jet_mask`` ``(B, J)`` is false, ``btag`` ``(B, J)``, ``met`` ``(B, 2)``. Truth, NaN and −1 where unknown:
-    ``neutrinos`` ``(B, L, 3)`` and ``tops`` ``(B, 2, 4)`` after all radiation, before decay, by leg, and the jets
-    ``b_jets`` ``(B, 2)`` that match the b quark of each leg. ``weight`` ``(B,)`` is the generator's.
+    ``neutrinos`` ``(B, L, 3)`` and ``tops`` ``(B, 2, 4)`` after all radiation, before decay, by leg, ``true_leptons``
+    ``(B, L, 4)`` of the decay chain, after their radiation of photons, and the jets ``b_jets`` ``(B, 2)`` that match
+    the b quark of each leg. ``weight`` ``(B,)`` is the generator's.
     """
 
     leptons: Tensor
@@ -44,6 +45,7 @@ class Dataset(Columns):
     btag: Tensor
     met: Tensor
     neutrinos: Tensor
+    true_leptons: Tensor
     tops: Tensor
     b_jets: Tensor
     weight: Tensor
@@ -157,11 +159,11 @@ def from_records(records: ak.Array, n_leptons: int) -> Dataset:
     jets = jets[ak.argsort(jets.btag == 1, ascending=False, stable=True)][:, :MAX_JETS]
     jets = jets[ak.argsort(jets.pt, ascending=False, stable=True)]
 
-    def by_leg(kinds, n_slots):
+    def by_leg(kinds, n_slots, sign_of_top=1):
         mask = np.isin(np.abs(ak.to_numpy(ak.flatten(particles.pdgId))), kinds)
         event = np.repeat(np.arange(n), ak.to_numpy(ak.num(particles)))[mask]
         chosen = ak.flatten(particles)[mask]
-        sign = np.sign(ak.to_numpy(chosen.pdgId))
+        sign = sign_of_top * np.sign(ak.to_numpy(chosen.pdgId))
         slots = (sign < 0) ^ swapped[event]
         keep = slots < n_slots
         return _chosen(chosen[keep], event[keep], n, slots[keep].astype(int), n_slots)
@@ -186,6 +188,7 @@ def from_records(records: ak.Array, n_leptons: int) -> Dataset:
         (_padded(jets.btag, 0) == 1) & mask,
         transverse(records.MET),
         by_leg(_NEUTRINOS, n_leptons)[..., 1:],
+        by_leg(_LEPTONS, n_leptons, -1),
         by_leg((_TOP,), 2),
         b_jets,
         ak.to_numpy(records.genWeight).astype(float),

@@ -159,6 +159,7 @@ def decays(n, seed, extra=0.0):
         mask.clone(),
         neutrinos[..., :2].sum(1) + extra,
         neutrinos,
+        torch.stack(leptons, 1),
         torch.stack(tops, 1),
         torch.tensor([[0, 1]]).expand(n, 2).clone(),
         torch.ones(n, dtype=torch.float64),
