@@ -101,7 +101,7 @@ def test_events_of_another_kind_are_refused(data):
     for call in (
         lambda: baselines.by_ellipse(one, one.b_jets),
         lambda: baselines.by_weighting(one),
-        lambda: residual_metrics.delta_phi_ll(one),
+        lambda: residual_metrics.delta_phi_ll(one.leptons),
     ):
         with pytest.raises(InputError, match="leptons"):
             call()

@@ -73,10 +73,11 @@ def m_tt(both_tops: Tensor) -> Tensor:
     return kinematics.mass(both_tops.sum(-2))
 
 
-def delta_phi_ll(data: Dataset) -> Tensor:
-    """Return the azimuth ``(B,)`` between two leptons in [0, π]; as measured, the method has no part in it."""
-    data.require_legs(2)
-    azimuth = kinematics.phi(data.leptons)
+def delta_phi_ll(leptons: Tensor) -> Tensor:
+    """Return the azimuth ``(B,)`` between two leptons ``(B, 2, 4)`` in [0, π], measured or true ones."""
+    if leptons.shape[1:] != (2, 4):
+        raise InputError(f"leptons of shape {tuple(leptons.shape)}: two of them, (B, 2, 4), are expected")
+    azimuth = kinematics.phi(leptons)
     return kinematics.delta_phi(azimuth[:, 0], azimuth[:, 1]).abs()
 
 
