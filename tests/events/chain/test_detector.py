@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from rewind import kinematics
+from rewind.errors import InputError
 from rewind.events.batch.jagged import expand, pairs, unique_matches
 from rewind.events.chain import detector, objects
 from rewind.events.chain.objects import Collection
@@ -103,3 +104,8 @@ def test_matching_is_unique_and_takes_the_nearest_first():
     np.testing.assert_array_equal(unique_matches(a, b, distance, 3, within=0.4), [1, 0, -1])
     np.testing.assert_array_equal(unique_matches(a, b, distance, 3, within=0.15), [-1, 0, -1])
     np.testing.assert_array_equal(unique_matches(a[:0], b[:0], distance[:0], 2, within=0.4), [-1, -1])
+
+
+def test_another_source_of_random_numbers_is_refused():
+    with pytest.raises(InputError, match="rng: int given; a NumPy generator is needed"):
+        detector.energy_flow(np.array([211]), np.array([[50.0, 50.0, 0.0, 0.0]]), np.array([True]), 1)

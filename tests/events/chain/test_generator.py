@@ -6,8 +6,8 @@ import pytest
 
 from rewind import kinematics
 from rewind.errors import InputError
-from rewind.events.chain.decay_chain import decay_chain
 from rewind.events.chain.generator import generate, start
+from rewind.events.chain.hard_process import find_hard_process
 from rewind.events.chain.processes import PROCESSES, VARIANTS, base_settings
 
 FAST = ("PartonLevel:MPI = off", "HadronLevel:all = off")
@@ -20,7 +20,7 @@ def started(process, variant="nominal", extra=FAST):
 
 
 def les_houches(batch):
-    hard = decay_chain(batch).les_houches(len(batch))
+    hard = find_hard_process(batch).les_houches(len(batch))
     return hard, np.stack([ak.to_numpy(ak.flatten(hard[name])) for name in ("energy", "px", "py", "pz")], axis=1)
 
 
@@ -31,11 +31,11 @@ def test_hard_process_equals_pythias_own_record(process):
     hard, p4 = les_houches(batch)
     pythia.stat()
     pythia.rndm.init(7)
-    found = iter(zip(ak.flatten(hard.pdgId), p4, strict=True))
+    theirs = iter(zip(ak.flatten(hard.pdgId), p4, strict=True))
     for event in range(50):
         assert pythia.next()
         record = [pythia.process[i] for i in range(3, pythia.process.size())]
-        ours = sorted((next(found) for _ in range(ak.num(hard.pdgId)[event])), key=lambda pair: (pair[0], *pair[1]))
+        ours = sorted((next(theirs) for _ in range(ak.num(hard.pdgId)[event])), key=lambda pair: (pair[0], *pair[1]))
         theirs = [(p.id(), np.array([p.e(), p.px(), p.py(), p.pz()])) for p in record]
         for (our_id, our_p4), (their_id, their_p4) in zip(
             ours, sorted(theirs, key=lambda pair: (pair[0], *pair[1])), strict=True
@@ -84,7 +84,7 @@ def test_a_batch_depends_on_its_seed_alone():
 
 def test_top_and_w_have_the_masses_of_the_table():
     batch, _ = generate(started("ttbar_dilepton"), 600, 3)
-    chain = decay_chain(batch)
+    chain = find_hard_process(batch)
     for pdg_id, mass, width in ((6, 172.5, 1.33), (24, 80.38, 2.085)):
         masses = kinematics.mass(chain.p4[np.abs(chain.pdg_id) == pdg_id])
         assert abs(np.median(masses) - mass) < 0.15 * width

@@ -423,10 +423,10 @@ def test_hopeless_cuts_stop(tmp_path, monkeypatch):
 def test_processors_of_one_name_are_told_apart():
     """Two generations share a name, and round differently: their events are not the same to the last bit."""
     text = Path("/proc/cpuinfo").read_text()
-    found = simulation._processor()
+    processor = simulation._processor()
     for key in ("cpu family", "model\t", "stepping"):
         line = next((line for line in text.splitlines() if line.startswith(key)), None)
-        assert line is None or f"{key.strip()} {line.partition(':')[2].strip()}" in found
+        assert line is None or f"{key.strip()} {line.partition(':')[2].strip()}" in processor
 
 
 SHIPPED = Path(__file__).parents[3] / "data" / "samples"

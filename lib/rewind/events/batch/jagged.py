@@ -1,4 +1,9 @@
-"""Index arithmetic for jagged arrays kept flat: ranges, pairs within an event, nearest partners."""
+"""Index arithmetic for jagged arrays kept flat: ranges, pairs within an event, nearest partners.
+
+>>> which, index = expand(first=np.array([0, 5]), count=np.array([2, 3]))
+>>> which.tolist(), index.tolist()
+([0, 0, 1, 1, 1], [0, 1, 5, 6, 7])
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,10 @@
-"""From jagged events to arrays: four-momenta, and padded tensors with masks."""
+"""From jagged events to arrays: four-momenta, and padded tensors with masks.
+
+>>> jets = ak.Array([[{"pt": 50.0}, {"pt": 30.0}], []])
+>>> values, mask = to_tensors(jets, ["pt"])
+>>> values[..., 0].tolist(), mask.tolist()
+([[50.0, 30.0], [0.0, 0.0]], [[True, True], [False, False]])
+"""
 
 from __future__ import annotations
 

@@ -1,16 +1,23 @@
-"""Keep what C++ libraries print from the terminal and the notebook."""
+"""Keep what C++ libraries print from the terminal and the notebook.
+
+>>> with captured_output() as printed:
+...     _ = os.write(1, b"a banner\\n")
+>>> printed
+['a banner']
+"""
 
 from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 __all__ = ["captured_output"]
 
 
 @contextmanager
-def captured_output():
+def captured_output() -> Iterator[list[str]]:
     """Yield a list that holds, afterwards, the lines that C++ code printed to standard output meanwhile."""
     printed: list[str] = []
     saved = os.dup(1)

@@ -1,4 +1,9 @@
-"""One chunk of a simulation: the unit of work that a seed and a number determine, wherever it runs."""
+"""One chunk of a simulation: the unit of work that a seed and a number determine, wherever it runs.
+
+>>> request = Request("ttbar_dilepton", (("Top:gg2ttbar = on",),), Selection(2, 2, 2), 1, False, 0.0)
+>>> request.n_events(index=0), request.pythia_seed(0) == request.pythia_seed(0) != request.pythia_seed(1)
+(400, True)
+"""
 
 from __future__ import annotations
 
@@ -17,7 +22,7 @@ import numpy as np
 
 import rewind
 from rewind.errors import InputError
-from rewind.events.chain.generator import Batch, CrossSection, generate, start
+from rewind.events.chain.generator import CrossSection, PythiaEvents, generate, start
 from rewind.events.chain.les_houches import write_excerpt
 from rewind.events.chain.processes import Selection
 from rewind.events.chain.reconstruction import reconstruct
@@ -127,7 +132,7 @@ def _started(request: Request):
     return [start(settings, request.pythia_seed()) for settings in request.channels]
 
 
-def _batches(request: Request, index: int) -> Iterator[tuple[Batch, CrossSection]]:
+def _batches(request: Request, index: int) -> Iterator[tuple[PythiaEvents, CrossSection]]:
     """Yield chunk ``index`` channel by channel; the chunks of a Les Houches file take the channels in turn."""
     n_events = request.n_events(index)
     if request.lhe is None:

@@ -1,4 +1,10 @@
-"""Pythia, started with checked settings and read in batches as flat arrays."""
+"""Pythia, started with checked settings and read in batches as flat arrays.
+
+>>> pythia = start(("Top:gg2ttbar = on", "PartonLevel:all = off"), seed=1)
+>>> events, sigma = generate(pythia, 3, seed=2)
+>>> len(events), sigma.n_accepted, sigma.value > 0
+(3, 3, True)
+"""
 
 from __future__ import annotations
 
@@ -14,7 +20,7 @@ import pythia8mc
 from rewind.errors import InputError
 from rewind.events.chain.captured_output import captured_output
 
-__all__ = ["Batch", "CrossSection", "generate", "start"]
+__all__ = ["CrossSection", "PythiaEvents", "generate", "start"]
 
 MILLIBARN_IN_PB = 1e9
 _FLAG = "on|off|true|false|yes|no|ok|1|0"
@@ -55,7 +61,7 @@ class CrossSection:
 
 
 @dataclass(frozen=True)
-class Batch:
+class PythiaEvents:
     """Hold Pythia's event record of many events as flat arrays.
 
     ``id, status, px, py, pz, e, m`` have one entry a particle, momenta in GeV; ``mother``, ``first`` and
@@ -176,7 +182,7 @@ def _first_wrong(pythia, settings) -> tuple[str, str | None] | None:
     return None
 
 
-def generate(pythia: pythia8mc.Pythia, n_events: int, seed: int) -> tuple[Batch, CrossSection]:
+def generate(pythia: pythia8mc.Pythia, n_events: int, seed: int) -> tuple[PythiaEvents, CrossSection]:
     """Return the next ``n_events`` events, which depend on ``seed`` (1 to 900,000,000) alone, and their σ.
 
     Events that Pythia gives up on are missing. The random state and the statistics start afresh, so that a
@@ -189,4 +195,4 @@ def generate(pythia: pythia8mc.Pythia, n_events: int, seed: int) -> tuple[Batch,
     sigma = CrossSection(
         info.sigmaGen() * MILLIBARN_IN_PB, info.sigmaErr() * MILLIBARN_IN_PB, info.nTried(), info.nAccepted()
     )
-    return Batch(events.prt, events.info, pythia.particleData), sigma
+    return PythiaEvents(events.prt, events.info, pythia.particleData), sigma

@@ -1,4 +1,8 @@
-"""Pythia's leading order: cross-sections of tt̄ and tt̄H at fixed scale and couplings, and events before the shower."""
+"""Pythia's leading order: cross-sections of tt̄ and tt̄H at fixed scale and couplings, and events before the shower.
+
+>>> hard_processes("ttbar_dilepton", 2, seed=1).pdgId[0].tolist()
+[21, 21, 6, -6, 24, 5, -24, -5, -11, 12, 13, -14]
+"""
 
 from __future__ import annotations
 
@@ -9,8 +13,8 @@ import awkward as ak
 import numpy as np
 
 from rewind.errors import InputError
-from rewind.events.chain.decay_chain import decay_chain
 from rewind.events.chain.generator import generate, start
+from rewind.events.chain.hard_process import find_hard_process
 from rewind.events.chain.processes import base_settings, find_process
 from rewind.physics import constants as c
 
@@ -127,4 +131,4 @@ def hard_processes(process: str, n_events: int, *, seed: int) -> ak.Array:
     batch, _ = generate(start(settings, _SEARCH_SEED), n_events, seed)
     if len(batch) < n_events:
         raise InputError(f"Pythia gives up on {n_events - len(batch)} of {n_events} events; change the settings")
-    return decay_chain(batch).les_houches(n_events)
+    return find_hard_process(batch).les_houches(n_events)

@@ -1,4 +1,14 @@
-"""Les Houches event files: written, and checked before Pythia reads them (hep-ph/0609017)."""
+"""Les Houches event files: written, and checked before Pythia reads them (hep-ph/0609017).
+
+>>> import tempfile
+>>> beams, pair = [[9.0, 0.0, 0.0, 9.0], [9.0, 0.0, 0.0, -9.0]], [[9.0, 9.0, 0.0, 0.0], [9.0, -9.0, 0.0, 0.0]]
+>>> kinds, none, mother = np.array([[21, 21, 13, -13]]), np.zeros((1, 4), int), np.array([-1, -1, 0, 0])
+>>> events = PartonEvents(kinds, np.array([-1, -1, 1, 1]), mother, none, none, np.array([beams + pair]))
+>>> with tempfile.TemporaryDirectory() as folder:
+...     write(f"{folder}/events.lhe", events, cross_section=1.0, error=0.1, scale=100.0, alpha_s=0.118)
+...     count_events(f"{folder}/events.lhe")
+1
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,11 @@
 """Objects of an event at particle and detector level: leptons, jets, flavours, missing momentum.
 
 Collections are kept flat, ordered by event and falling pT; distances are ΔR in (η, φ), momenta in GeV.
+
+>>> p4 = np.array([[50.0, 30.0, 40.0, 0.0], [90.0, 0.0, 80.0, 30.0], [20.0, 0.0, 20.0, 0.0]])
+>>> jets = Collection(p4, event=np.array([0, 0, 2])).by_pt()
+>>> jets.pt.round().tolist(), jets.count(n_events=3).tolist(), jets.within(pt=25.0, eta=2.5).event.tolist()
+([80.0, 50.0, 20.0], [2, 0, 1], [0, 0])
 """
 
 from __future__ import annotations
@@ -14,8 +19,8 @@ import numpy as np
 from rewind import kinematics
 from rewind.events.batch.jagged import expand, jagged, pairs, unique_matches
 from rewind.events.chain.captured_output import captured_output
-from rewind.events.chain.decay_chain import DecayChain
-from rewind.events.chain.generator import Batch
+from rewind.events.chain.generator import PythiaEvents
+from rewind.events.chain.hard_process import HardProcess
 from rewind.events.chain.processes import Selection
 
 __all__ = [
@@ -50,17 +55,17 @@ class Collection:
     def __len__(self) -> int:
         return len(self.event)
 
-    def __getitem__(self, which) -> Collection:
+    def __getitem__(self, which: np.ndarray | slice) -> Collection:
         columns = {name: values[which] for name, values in self.columns.items()}
         return Collection(self.p4[which], self.event[which], columns)
 
     @property
-    def pt(self):
+    def pt(self) -> np.ndarray:
         """Return transverse momenta."""
         return kinematics.pt(self.p4)
 
     @property
-    def eta(self):
+    def eta(self) -> np.ndarray:
         """Return pseudorapidities."""
         return kinematics.eta(self.p4)
 
@@ -87,8 +92,8 @@ class Collection:
         return jagged(coordinates | self.columns, self.count(n_events))
 
 
-def delta_r(first: Collection, second: Collection):
-    """Return (a, b, ΔR) for all pairs of objects that share an event."""
+def distances(first: Collection, second: Collection) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return (a, b, ΔR) for all pairs of objects that share an event, each η and φ worked out once."""
     a, b = pairs(first.event, second.event)
     eta = (first.eta[a] - second.eta[b]) if len(a) else np.zeros(0)
     phi = kinematics.delta_phi(kinematics.phi(first.p4)[a], kinematics.phi(second.p4)[b])
@@ -97,7 +102,7 @@ def delta_r(first: Collection, second: Collection):
 
 def nearest(first: Collection, second: Collection, within: float) -> np.ndarray:
     """Return for each object of ``first`` its nearest in ``second`` (index, −1 where none is ``within``)."""
-    a, b, distance = delta_r(first, second)
+    a, b, distance = distances(first, second)
     order = np.lexsort((-distance, a))
     order = order[distance[order] < within]
     partner = np.full(len(first), -1)
@@ -110,13 +115,13 @@ def match(first: Collection, second: Collection) -> np.ndarray:
 
     Pairs closer than ΔR = 0.4 are formed in the order of their distance.
     """
-    a, b, distance = delta_r(first, second)
+    a, b, distance = distances(first, second)
     partner = unique_matches(a, b, distance, len(first), within=RADIUS)
     start = np.searchsorted(second.event, first.event)
     return np.where(partner < 0, -1, partner - start)
 
 
-def is_prompt(batch: Batch, entry: np.ndarray) -> np.ndarray:
+def is_prompt(batch: PythiaEvents, entry: np.ndarray) -> np.ndarray:
     """Say which leptons and photons do not come from a hadron's decay."""
     ancestor = entry.copy()
     moving = np.arange(len(entry))
@@ -128,7 +133,7 @@ def is_prompt(batch: Batch, entry: np.ndarray) -> np.ndarray:
     return np.abs(batch.id[ancestor]) < 100
 
 
-def dressed_leptons(batch: Batch, stable: np.ndarray) -> tuple[Collection, np.ndarray]:
+def dressed_leptons(batch: PythiaEvents, stable: np.ndarray) -> tuple[Collection, np.ndarray]:
     """Return prompt electrons and muons with the prompt photons within ΔR < 0.1, and all entries used."""
     kind = np.abs(batch.id[stable])
     lepton = stable[(kind == 11) | (kind == 13)]
@@ -151,7 +156,7 @@ def lepton_columns(pdg_id: np.ndarray) -> dict[str, np.ndarray]:
 def isolated(candidates: Collection, surroundings: Collection) -> np.ndarray:
     """Say which leptons are isolated: ΣpT within ΔR < 0.5, itself left out, below 0.12 (e), 0.25 (μ) of its pT."""
     visible = surroundings[surroundings.pt > ISOLATION_MIN_PT]
-    a, b, distance = delta_r(candidates, visible)
+    a, b, distance = distances(candidates, visible)
     near = distance < ISOLATION_RADIUS
     total = np.bincount(a[near], visible.pt[b[near]], minlength=len(candidates))
     limit = np.where(np.abs(candidates.columns["pdgId"]) == 11, ISOLATION[11], ISOLATION[13])
@@ -180,10 +185,10 @@ def cluster(particles: Collection, n_events: int, *, min_pt: float) -> tuple[Col
         sequence = fastjet.ClusterSequence(
             jagged(columns, counts), fastjet.JetDefinition(fastjet.antikt_algorithm, RADIUS)
         )
-    found = sequence.inclusive_jets(min_pt=min_pt)
-    n_jets = ak.to_numpy(ak.num(found.px))
+    clustered = sequence.inclusive_jets(min_pt=min_pt)
+    n_jets = ak.to_numpy(ak.num(clustered.px))
     event = np.repeat(np.arange(n_events), n_jets)
-    p4 = np.stack([ak.to_numpy(ak.flatten(found[name])) for name in ("E", "px", "py", "pz")], axis=1)
+    p4 = np.stack([ak.to_numpy(ak.flatten(clustered[name])) for name in ("E", "px", "py", "pz")], axis=1)
     index = ak.flatten(sequence.constituent_index(min_pt=min_pt)) + (np.cumsum(counts) - counts)[event]
     order = np.lexsort((-kinematics.pt(p4), event))
     return Collection(p4[order], event[order]), index[order]
@@ -194,7 +199,7 @@ def without_overlap(jets: Collection, leptons: Collection, within: float) -> np.
     return nearest(jets, leptons, within) < 0
 
 
-def heavy_hadrons(batch: Batch, quark: int) -> np.ndarray:
+def heavy_hadrons(batch: PythiaEvents, quark: int) -> np.ndarray:
     """Return the entries of hadrons with a ``quark`` (5 or 4) that decay into none with it."""
     digits = np.abs(batch.id) % 10_000
     is_hadron = (np.abs(batch.id) > 100) & ((digits // 10) % 10 > 0)
@@ -207,7 +212,7 @@ def heavy_hadrons(batch: Batch, quark: int) -> np.ndarray:
     return entry[~excited]
 
 
-def hadron_flavours(jets: Collection, batch: Batch) -> np.ndarray:
+def hadron_flavours(jets: Collection, batch: PythiaEvents) -> np.ndarray:
     """Return each jet's flavour: 5 or 4 where it is the nearest jet (ΔR < 0.4) of such a hadron above 5 GeV, else 0."""
     flavour = np.zeros(len(jets), dtype=np.int64)
     for quark in (4, 5):
@@ -219,7 +224,7 @@ def hadron_flavours(jets: Collection, batch: Batch) -> np.ndarray:
     return flavour
 
 
-def partons(batch: Batch, chain: DecayChain) -> tuple[Collection, np.ndarray]:
+def partons(batch: PythiaEvents, chain: HardProcess) -> tuple[Collection, np.ndarray]:
     """Return the quarks and gluons that end the decay chain, after radiation, and their positions in ``GenPart``."""
     coloured = (np.abs(chain.pdg_id) <= 5) | (chain.pdg_id == 21)
     which = np.flatnonzero(chain.is_final & coloured)

@@ -1,4 +1,10 @@
-"""The proton's parton distribution functions, as Pythia ships them."""
+"""The proton's parton distribution functions, as Pythia ships them.
+
+>>> proton_pdf(99)
+Traceback (most recent call last):
+    ...
+rewind.errors.InputError: PDF set 99: Pythia has none of this number; choose one from 1 to 24
+"""
 
 from __future__ import annotations
 

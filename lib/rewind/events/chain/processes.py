@@ -1,4 +1,12 @@
-"""Processes and their selections, as data: what Pythia is asked for and which events are kept."""
+"""Processes and their selections, as data: what Pythia is asked for and which events are kept.
+
+>>> find_process("ttbar_dilepton").selection.changed(jet_pt=30.0).jet_pt
+30.0
+>>> find_process("tt")
+Traceback (most recent call last):
+    ...
+rewind.errors.InputError: unknown process 'tt': choose one of ttbar_dilepton, ttbar_semileptonic, tth_semileptonic, ...
+"""
 
 from __future__ import annotations
 
@@ -31,7 +39,7 @@ class Selection:
     delta_r: float = 0.4
     same_flavour: bool = False
 
-    def changed(self, **cuts) -> Selection:
+    def changed(self, **cuts: float | bool) -> Selection:
         """Return a copy with some cuts changed; raise InputError for a name that is none and for unfit values."""
         known = asdict(self)
         for name, value in cuts.items():

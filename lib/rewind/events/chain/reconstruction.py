@@ -1,4 +1,14 @@
-"""The forward chain on one batch: from Pythia's record to selected events at four levels."""
+"""The forward chain on one batch: from Pythia's record to selected events at four levels.
+
+>>> from rewind.events.chain.generator import generate, start
+>>> from rewind.events.chain.processes import base_settings, find_process
+>>> process = find_process("ttbar_dilepton")
+>>> pythia = start((*base_settings(), *process.settings, "PartonLevel:MPI = off"), seed=1)
+>>> pythia_events, _ = generate(pythia, 20, seed=2)
+>>> events = reconstruct(pythia_events, process.selection, np.random.default_rng(3))
+>>> len(events), events.fields[:3]
+(20, ['Jet', 'Lepton', 'MET'])
+"""
 
 from __future__ import annotations
 
@@ -7,8 +17,8 @@ import numpy as np
 
 from rewind import kinematics
 from rewind.events.chain import detector, objects
-from rewind.events.chain.decay_chain import decay_chain
-from rewind.events.chain.generator import Batch
+from rewind.events.chain.generator import PythiaEvents
+from rewind.events.chain.hard_process import find_hard_process
 from rewind.events.chain.objects import Collection
 from rewind.events.chain.processes import Selection
 
@@ -16,7 +26,7 @@ __all__ = ["reconstruct"]
 
 
 def reconstruct(
-    batch: Batch, selection: Selection, rng: np.random.Generator, *, keep_constituents: bool = False
+    batch: PythiaEvents, selection: Selection, rng: np.random.Generator, *, keep_constituents: bool = False
 ) -> ak.Array:
     """Return all events of ``batch`` with flags for both levels; objects are filled where a flag may be set.
 
@@ -24,7 +34,7 @@ def reconstruct(
     detector's jets, isolation and missing transverse momentum.
     """
     n_events = len(batch)
-    chain = decay_chain(batch)
+    chain = find_hard_process(batch)
     stable = np.flatnonzero(batch.status > 0)
 
     gen_leptons, used_by_leptons = objects.dressed_leptons(batch, stable)
@@ -119,7 +129,7 @@ def _transverse(p4):
     return ak.zip({"pt": kinematics.pt(p4), "phi": kinematics.phi(p4)})
 
 
-def _generator(batch: Batch):
+def _generator(batch: PythiaEvents):
     info = batch.info
     return ak.zip(
         {

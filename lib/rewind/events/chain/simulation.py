@@ -1,4 +1,10 @@
-"""Samples of simulated events: whole chunks, in parallel, resumable, the same for any number of workers."""
+"""Samples of simulated events: whole chunks, in parallel, resumable, the same for any number of workers.
+
+>>> simulate("ttbar_dilepton", 0, "sample.root")
+Traceback (most recent call last):
+    ...
+rewind.errors.InputError: n_events = 0: must be a whole number of at least 1
+"""
 
 from __future__ import annotations
 

@@ -2,6 +2,11 @@
 
 The layouts are those of ν²-Flows (Zenodo 8113516), ν-Flows (6782987) and PIPPIN (12117432): HDF5, group ``delphes``,
 structured arrays in GeV, jets padded with zeros.
+
+>>> load("public.h5")
+Traceback (most recent call last):
+    ...
+rewind.errors.InputError: public.h5: no such file
 """
 
 from __future__ import annotations
@@ -56,15 +61,15 @@ def load(path: str | Path) -> ak.Array:
     """
     with _opened(path) as group:
         tables = {name: _table(path, group, name, fields) for name, fields in _FIELDS.items()}
-        found = [name for name in _NEUTRINO_TABLES if name in group]
-        if not found:
+        tables_of_neutrinos = [name for name in _NEUTRINO_TABLES if name in group]
+        if not tables_of_neutrinos:
             raise InputError(f"{path}: lacks the table '{_GROUP}/{_NEUTRINO_TABLES[0]}'")
-        neutrinos = _table(path, group, found[0], _NEUTRINO_FIELDS)
+        neutrinos = _table(path, group, tables_of_neutrinos[0], _NEUTRINO_FIELDS)
         indices = np.asarray(group["jets_indices"]) if "jets_indices" in group else None
     jets, leptons = tables["jets"], tables["leptons"]
     if len(jets) == 0:
         raise InputError(f"{path}: holds no events")
-    for name, table in (*tables.items(), (found[0], neutrinos)):
+    for name, table in (*tables.items(), (tables_of_neutrinos[0], neutrinos)):
         if len(table) != len(jets):
             raise InputError(f"{path}: {len(jets)} events in 'jets', {len(table)} in '{name}'")
     if indices is not None and indices.shape != jets.shape:

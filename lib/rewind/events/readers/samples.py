@@ -1,4 +1,10 @@
-"""Samples by path or by request: shipped files, files of other origin, and a cache made on demand."""
+"""Samples by path or by request: shipped files, files of other origin, and a cache made on demand.
+
+>>> path = paths.locate("data/samples/ttbar_dilepton.root")
+>>> events, about = load(path), metadata(path)
+>>> about["process"], len(events) == about["n_events"], load_batch(path, n_leptons=2).n_legs
+('ttbar_dilepton', True, 2)
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,11 @@
-"""Event samples on disk: ROOT trees with NanoAOD names, written and read by uproot, checked on entry."""
+"""Event samples on disk: ROOT trees with NanoAOD names, written and read by uproot, checked on entry.
+
+>>> import tempfile
+>>> with tempfile.TemporaryDirectory() as folder:
+...     write(f"{folder}/none.root", [], {"process": "none"})
+...     len(load(f"{folder}/none.root")), metadata(f"{folder}/none.root")
+(0, {'process': 'none'})
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,12 @@
-"""The hard process and its decay chain, dug out of the showered event record."""
+"""The hard process and its decay chain, dug out of the showered event record.
+
+>>> from rewind.events.chain.generator import generate, start
+>>> no_shower = [f"PartonLevel:{part} = off" for part in ("ISR", "FSR", "MPI", "Remnants")]
+>>> pythia = start(("Top:gg2ttbar = on", "HadronLevel:all = off", "Check:event = off", *no_shower), seed=1)
+>>> events, _ = generate(pythia, 2, seed=2)
+>>> find_hard_process(events).les_houches(len(events)).pdgId[0, :4].tolist()
+[21, 21, 6, -6]
+"""
 
 from __future__ import annotations
 
@@ -9,16 +17,16 @@ import numpy as np
 
 from rewind import kinematics
 from rewind.events.batch.jagged import expand, jagged
-from rewind.events.chain.generator import Batch
+from rewind.events.chain.generator import PythiaEvents
 
-__all__ = ["DecayChain", "decay_chain"]
+__all__ = ["HardProcess", "find_hard_process"]
 
 INCOMING, INTERMEDIATE, OUTGOING = -1, 2, 1
 _HARD_STATUS = (22, 23)
 
 
 @dataclass(frozen=True)
-class DecayChain:
+class HardProcess:
     """Hold the hard process and its decays, ordered by event and generation, mothers first.
 
     ``event, pdg_id, mother`` (index into these arrays, −1 for the outgoing of the hard process),
@@ -52,7 +60,7 @@ class DecayChain:
         fields |= dict(zip(("energy", "px", "py", "pz"), p4.T, strict=True))
         return jagged(fields, np.bincount(event, minlength=n_events))
 
-    def last_copies(self, batch: Batch) -> ak.Array:
+    def last_copies(self, batch: PythiaEvents) -> ak.Array:
         """Return the records ``GenPart``: the same particles after radiation, mothers by index."""
         local = _position_in_event(self.event, len(batch))
         p4 = batch.p4[self.last_copy]
@@ -73,7 +81,7 @@ def _position_in_event(event, n_events):
     return np.arange(len(event)) - np.repeat(np.cumsum(counts) - counts, counts)
 
 
-def decay_chain(batch: Batch) -> DecayChain:
+def find_hard_process(batch: PythiaEvents) -> HardProcess:
     """Return the hard process of each event before shower and recoil, with its full decay chain.
 
     Pythia carries decay products along when their parent recoils, by the boost from the parent's momentum in
@@ -106,7 +114,7 @@ def decay_chain(batch: Batch) -> DecayChain:
     moved_to = np.empty_like(order)
     moved_to[order] = np.arange(len(order))
     mother = np.where(mother < 0, -1, moved_to[mother])
-    return DecayChain(
+    return HardProcess(
         batch.id[incoming],
         batch.p4[incoming],
         *(values[order] for values in (event, pdg_id, mother, is_final, p4, last)),
@@ -119,7 +127,7 @@ def _daughter_range(batch, entry):
     return first, np.where(first < 0, 0, np.maximum(last - first, 0) + 1)
 
 
-def last_copy(batch: Batch, entry: np.ndarray) -> np.ndarray:
+def last_copy(batch: PythiaEvents, entry: np.ndarray) -> np.ndarray:
     """Follow each entry through shower and recoil to its last copy.
 
     The walk stops where a particle has no daughter of its own kind, or two (a gluon that splits).
