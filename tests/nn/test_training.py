@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from functools import partial
+from itertools import count
 from types import SimpleNamespace
 
 import pytest
@@ -13,7 +14,7 @@ import torch
 
 from rewind import progress
 from rewind.errors import InputError
-from rewind.nn import training
+from rewind.nn import trainer, training
 from rewind.nn.flows import ConditionalFlow, spline_flow
 from rewind.nn.training import Optimization, SimulatedBatches, fit
 
@@ -156,13 +157,13 @@ def test_progress_is_shown_to_those_who_watch(monkeypatch):
 @pytest.mark.parametrize(("has_cuda", "device"), [(True, "cuda"), (False, "cpu")])
 def test_auto_is_cuda_or_the_cpu(monkeypatch, has_cuda, device):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: has_cuda)
-    assert training._accelerator("auto") == device
-    assert training._accelerator("mps") == "mps"
+    assert trainer._accelerator("auto") == device
+    assert trainer._accelerator("mps") == "mps"
 
 
 def test_a_device_is_named_by_its_type():
     def named(kind):
-        return training._device_name(SimpleNamespace(strategy=SimpleNamespace(root_device=torch.device(kind))))
+        return trainer._device_name(SimpleNamespace(strategy=SimpleNamespace(root_device=torch.device(kind))))
 
     assert named("cpu").startswith("CPU, ")
     assert named("mps") == "MPS"
@@ -229,8 +230,8 @@ def test_another_simulator_in_the_folder_is_refused(changed, named, tmp_path):
 
 def test_a_loss_that_ceases_to_be_finite_is_reported():
     model = untrained()
-    loss = model.loss
-    model.loss = lambda batch: loss(batch) * (math.nan if model.trainer.current_epoch == 2 else 1.0)
+    loss, calls = model.loss, count()
+    model.loss = lambda batch: loss(batch) * (math.nan if next(calls) >= 6 else 1.0)  # three in each epoch
     with pytest.raises(InputError, match="diverged in epoch 3: the loss is not finite"):
         short(model, batches(2), data(100, 2))
 
@@ -256,3 +257,9 @@ def test_bad_input():
         short(untrained(), batches(), data(100, 2), epochs=0)
     with pytest.raises(InputError, match="not finite"):
         short(untrained(), (target * math.nan, event), (target * math.nan, event))
+
+
+def test_lightning_is_imported_only_to_train():
+    code = "import sys, rewind.neutrino, rewind.integrate, rewind.nn.flows; print('lightning' in sys.modules)"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert said.stdout == "False\n"

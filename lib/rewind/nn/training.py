@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 import json
-import logging
 import math
-import signal
 import tempfile
-import time
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from pickle import UnpicklingError
 
-import lightning
 import torch
-from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging, ModelCheckpoint
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset, Sampler, TensorDataset
 
 from rewind.errors import InputError
 from rewind.nn.checkpoints import fingerprint, save
-from rewind.progress import visible
 
 __all__ = ["Optimization", "SimulatedBatches", "Trainable", "fit", "fit_and_save"]
 
@@ -43,35 +36,16 @@ class Optimization:
         return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - n_warmup) / max(1, n_steps - n_warmup))))
 
 
-class Trainable(lightning.LightningModule):
-    """Give a model the steps that :func:`fit` needs; subclasses define ``loss(batch)``."""
+class Trainable(nn.Module):
+    """Be a model that :func:`fit` can train; subclasses define ``loss(batch)``."""
 
-    optimization = Optimization()
-
-    def loss(self, batch) -> Tensor:
+    def loss(self, batch: Sequence[Tensor]) -> Tensor:
         """Return the scalar to minimise on a batch."""
         raise NotImplementedError
 
-    def training_step(self, batch, _index):
-        """Return the training loss."""
-        loss = self.loss(batch)
-        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(batch[0]), prog_bar=True)
-        return loss
 
-    def validation_step(self, batch, _index):
-        """Log the validation loss."""
-        self.log("validation_loss", self.loss(batch), batch_size=len(batch[0]), prog_bar=True)
-
-    def configure_optimizers(self):
-        """Return AdamW with the schedule of ``self.optimization``."""
-        plan = self.optimization
-        optimizer = torch.optim.AdamW(self.parameters(), plan.learning_rate, weight_decay=plan.weight_decay)
-        n_steps = int(self.trainer.estimated_stepping_batches)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: plan.factor(step, n_steps))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-
-def _epoch_seed(seed: int, epoch: int) -> int:
+def epoch_seed(seed: int, epoch: int) -> int:
+    """Return the seed of an epoch of a training."""
     return seed * 1_000_003 + epoch
 
 
@@ -97,7 +71,7 @@ class SimulatedBatches(IterableDataset):
         return self.n_batches
 
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
-        generator = torch.Generator().manual_seed(_epoch_seed(self.seed, self.epoch))
+        generator = torch.Generator().manual_seed(epoch_seed(self.seed, self.epoch))
         for _ in range(self.n_batches):
             yield self.simulate(self.batch_size, generator)
 
@@ -112,35 +86,8 @@ class _Shuffle(Sampler[int]):
         return self.n
 
     def __iter__(self) -> Iterator[int]:
-        generator = torch.Generator().manual_seed(_epoch_seed(self.seed, self.epoch))
+        generator = torch.Generator().manual_seed(epoch_seed(self.seed, self.epoch))
         yield from torch.randperm(self.n, generator=generator).tolist()
-
-
-class _Progress(lightning.Callback):
-    """Keep losses and seconds over interruptions, and give every epoch its own random numbers."""
-
-    def __init__(self, seed: int):
-        self.seed = seed
-        self.losses: list[dict[str, float]] = []
-        self.seconds = 0.0
-        self.began = time.monotonic()
-
-    def state_dict(self):
-        return {"losses": self.losses, "seconds": self.seconds + time.monotonic() - self.began}
-
-    def load_state_dict(self, state_dict):
-        self.losses, self.seconds = state_dict["losses"], state_dict["seconds"]
-
-    def on_train_epoch_start(self, trainer, _model):
-        torch.manual_seed(_epoch_seed(self.seed, trainer.current_epoch))
-        loader = trainer.train_dataloader
-        simulated = isinstance(loader.dataset, SimulatedBatches)
-        (loader.dataset if simulated else loader.sampler.sampler).epoch = trainer.current_epoch
-
-    def on_train_epoch_end(self, trainer, _model):
-        found = trainer.callback_metrics
-        names = ("train_loss", "validation_loss")
-        self.losses.append({name: float(found[name]) for name in names if name in found})
 
 
 def _loader(data, batch_size: int, seed: int | None = None) -> DataLoader:
@@ -210,13 +157,12 @@ def fit(
     """
     if epochs < 1:
         raise InputError(f"epochs = {epochs}: at least 1 is needed")
-    model.optimization = optimization or Optimization()
-    train_loader = _loader(train, batch_size, seed)
-    validation_loader = _loader(validation, 4 * batch_size)
+    optimization = optimization or Optimization()
+    loaders = _loader(train, batch_size, seed), _loader(validation, 4 * batch_size)
     plan = {
         "weights": {name: list(values.shape) for name, values in model.state_dict().items()},
-        "optimization": asdict(model.optimization),
-        "steps": len(train_loader),
+        "optimization": asdict(optimization),
+        "steps": len(loaders[0]),
         "epochs": epochs,
         "batch_size": batch_size,
         "clip": clip,
@@ -226,45 +172,29 @@ def fit(
         "simulator's seed": getattr(train, "seed", None),
         "training data": _fingerprint(train),
         "validation data": fingerprint(*validation),
+        "format of its state": 2,
     }
-    progress = _Progress(seed)
-    with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module="lightning")
-        logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    from rewind.nn import trainer  # takes seconds, so only to train
+
+    with tempfile.TemporaryDirectory() as scratch:
         folder = Path(run_dir or scratch)
         state = _claim(folder, plan)
-        best = ModelCheckpoint(folder, "best", monitor="validation_loss", save_last=True, enable_version_counter=False)
-        early = EarlyStopping("validation_loss", patience=patience or epochs, check_finite=True)
-        average = [EMAWeightAveraging(decay=ema_decay, use_buffers=False)] if ema_decay else []
-        trainer = lightning.Trainer(
-            accelerator=_accelerator(device),
-            devices=1,
-            max_epochs=epochs,
-            gradient_clip_val=clip,
-            callbacks=[progress, early, best, *average],
-            logger=False,
-            enable_model_summary=False,
-            enable_progress_bar=visible(),
-            num_sanity_val_steps=0,
+        weights, record = trainer.train(
+            model,
+            *loaders,
+            folder,
+            state,
+            optimization=optimization,
+            epochs=epochs,
+            clip=clip,
+            patience=patience,
+            ema_decay=ema_decay,
+            seed=seed,
+            device=device,
         )
-        _run(trainer, model, train_loader, validation_loader, state)
-        for epoch, losses in enumerate(progress.losses, start=1):
-            if not all(math.isfinite(loss) for loss in losses.values()):
-                raise InputError(
-                    f"the training diverged in epoch {epoch}: the loss is not finite; "
-                    "lower the learning rate or check the data"
-                )
-        weights = torch.load(best.best_model_path, map_location="cpu", weights_only=False)["state_dict"]
     model.load_state_dict(weights)
     model.to("cpu").eval()
-    return {
-        "epochs": len(progress.losses),
-        "best_validation_loss": float(best.best_model_score),
-        "losses": progress.losses,
-        "seconds": round(progress.state_dict()["seconds"], 1),
-        "device": _device_name(trainer),
-        "seed": seed,
-    }
+    return record
 
 
 def fit_and_save(
@@ -288,26 +218,3 @@ def fit_and_save(
     if path is not None:
         save(path, model, configuration=configuration, data=fingerprint(*train), training=record)
     return record
-
-
-def _run(trainer: lightning.Trainer, model, train_loader, validation_loader, state: Path | None) -> None:
-    on_interrupt = signal.getsignal(signal.SIGINT)
-    try:
-        trainer.fit(model, train_loader, validation_loader, ckpt_path=state, weights_only=False)
-    except SystemExit:  # lightning's answer to Ctrl-C, after which it ignores the signal
-        signal.signal(signal.SIGINT, on_interrupt)
-        raise KeyboardInterrupt from None
-
-
-def _accelerator(device: str) -> str:
-    """Take a CUDA device where there is one, else the CPU; any other only where it is asked for."""
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    return device
-
-
-def _device_name(trainer: lightning.Trainer) -> str:
-    device = trainer.strategy.root_device
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"CPU, {torch.get_num_threads()} threads" if device.type == "cpu" else device.type.upper()

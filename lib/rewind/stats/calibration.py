@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from scipy.special import chdtrc
 
 from rewind.errors import InputError
 from rewind.stats.bootstrap import as_samples, as_weights
@@ -69,7 +69,7 @@ def rank_uniformity(ranks: ArrayLike, n_samples: int, *, bins: int = 20) -> Rank
     binned = np.add.reduceat(counts, edges[:-1], axis=0)
     mean = len(ranks) * np.diff(edges)[:, None] / (n_samples + 1)
     chi2 = ((binned - mean) ** 2 / mean).sum(0)
-    return RankTest(stats.chi2.sf(chi2, len(edges) - 2), deviation)
+    return RankTest(chdtrc(len(edges) - 2, chi2), deviation)
 
 
 def rank_deviation(fractions: ArrayLike, levels: ArrayLike) -> tuple[NDArray, float]:

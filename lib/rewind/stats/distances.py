@@ -13,14 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 from scipy.spatial.distance import cdist
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.metrics import roc_auc_score
-from sklearn.model_selection import StratifiedKFold, cross_val_predict
-from sklearn.neural_network import MLPClassifier
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from rewind.errors import InputError
@@ -44,7 +37,9 @@ def wasserstein1(p: ArrayLike, q: ArrayLike, weights: tuple[ArrayLike | None, Ar
     """Return the Wasserstein-1 distance of two one-dimensional samples; ``weights`` is a pair, not negative."""
     p, q = _pair(p, q)
     p_weights, q_weights = _two(weights)
-    return float(stats.wasserstein_distance(p, q, p_weights, q_weights))
+    from scipy.stats import wasserstein_distance  # takes half a second
+
+    return float(wasserstein_distance(p, q, p_weights, q_weights))
 
 
 def energy_distance(
@@ -129,6 +124,13 @@ def c2st(
     A neural network, standardised on its training folds, tells the samples apart on held-out folds: accuracy ½ means
     that it can't. The features are the caller's choice and decide what can be seen.
     """
+    from sklearn.exceptions import ConvergenceWarning  # takes a second
+    from sklearn.metrics import roc_auc_score
+    from sklearn.model_selection import StratifiedKFold, cross_val_predict
+    from sklearn.neural_network import MLPClassifier
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     p, q = _pair(p, q)
     if len(p) != len(q):
         raise InputError(f"samples of {len(p)} and {len(q)} entries: c2st needs equal numbers")
