@@ -31,11 +31,11 @@ def test_hard_process_equals_pythias_own_record(process):
     hard, p4 = les_houches(batch)
     pythia.stat()
     pythia.rndm.init(7)
-    theirs = iter(zip(ak.flatten(hard.pdgId), p4, strict=True))
+    particles = iter(zip(ak.flatten(hard.pdgId), p4, strict=True))
     for event in range(50):
         assert pythia.next()
         record = [pythia.process[i] for i in range(3, pythia.process.size())]
-        ours = sorted((next(theirs) for _ in range(ak.num(hard.pdgId)[event])), key=lambda pair: (pair[0], *pair[1]))
+        ours = sorted((next(particles) for _ in range(ak.num(hard.pdgId)[event])), key=lambda pair: (pair[0], *pair[1]))
         theirs = [(p.id(), np.array([p.e(), p.px(), p.py(), p.pz()])) for p in record]
         for (our_id, our_p4), (their_id, their_p4) in zip(
             ours, sorted(theirs, key=lambda pair: (pair[0], *pair[1])), strict=True
