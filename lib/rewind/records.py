@@ -247,6 +247,7 @@ _STYLE = """
 .rewind-record tbody th { font-weight: 600; overflow-wrap: anywhere; min-width: 8em; }
 .rewind-record small { display: block; font-weight: 400; font-size: 0.85em; }
 .rewind-record td { font-variant-numeric: tabular-nums; min-width: 5.5em; }
+@media (min-width: 700px) { .rewind-record td { white-space: nowrap; } }
 .rewind-record p { margin: 0.4em 0.6em; font-size: 0.85em; overflow-wrap: anywhere; }
 """.strip()
 
