@@ -40,8 +40,9 @@ def calibration(
             ax.plot(levels, next(columns), label=label, linewidth=1.4, **look("", index))
         ax.axhspan(-inside, inside, color="0.9", zorder=0)
         ax.set(xlabel="rank of the truth", title=f"{name}: SBC")
+        if ax.get_subplotspec().is_first_col():
+            ax.set_ylabel("CDF − uniform")
         ax.legend(fontsize=8, ncols=2 if len(group) <= 6 else 4)
-    panels[0].set_ylabel("CDF − uniform")
     last.errorbar(tarp.levels, tarp.coverage - tarp.levels, yerr=1.96 * tarp.error, **look(name))
     last.axhline(0, color="0.5", linewidth=0.8)
     last.set(xlabel="credibility level", ylabel="coverage − level", title=f"{name}: TARP")
