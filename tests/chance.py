@@ -12,14 +12,20 @@ KOLMOGOROV = math.sqrt(-math.log(P_VALUE / 2) / 2)  # the same chance, as √n t
 def assert_agrees(value, expected, error, *, rounding=0.0):
     """Assert that estimates lie within five standard errors of what is expected, and of ``rounding`` beside."""
     value, expected, error = (torch.as_tensor(x, dtype=torch.float64) for x in (value, expected, error))
-    errors_off = (value - expected).abs() / (error + rounding / N_ERRORS)
-    assert (errors_off < N_ERRORS).all(), f"{float(errors_off.max()):.1f} standard errors off"
+    off = (value - expected).abs()
+    assert (off <= N_ERRORS * error + rounding).all(), f"{float((off / error).max()):.1f} standard errors off"
 
 
 def assert_mean(values, expected=0.0, *, rounding=0.0):
     """Assert that independent ``values``, one a row, have the mean ``expected``."""
     values = torch.as_tensor(values, dtype=torch.float64)
     assert_agrees(values.mean(0), expected, values.std(0) / len(values) ** 0.5, rounding=rounding)
+
+
+def assert_spread(values, expected=1.0):
+    """Assert that independent, normal ``values``, one a row, have the standard deviation ``expected``."""
+    values = torch.as_tensor(values, dtype=torch.float64)
+    assert_agrees(values.std(0), expected, expected / (2 * len(values)) ** 0.5)
 
 
 def assert_likely(p_value):

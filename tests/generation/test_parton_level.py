@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from chance import assert_agrees, assert_mean
 from rewind import cli, events, kinematics
 from rewind.errors import InputError
 from rewind.events.chain.leading_order import hard_processes
@@ -75,7 +76,7 @@ def test_flavours_are_shared_out(made):
     n_leptons = np.isin(charged, (11, 13)).sum(1)
     assert (n_leptons == (2 if "dilepton" in process else 1)).all()
     muons = (charged == 13).sum() / n_leptons.sum()
-    assert muons == pytest.approx(0.5, abs=0.04)
+    assert_agrees(muons, 0.5, 0.5 / n_leptons.sum() ** 0.5)
 
 
 def test_a_shower_takes_them_over(tmp_path):
@@ -106,14 +107,15 @@ def test_opening_of_the_leptons_follows_theory():
     correlation = leading_order_correlation(beta, at_rest[:, 0, 3] / size).mean(2)
     share = found.cross_section / found.cross_section.sum(1, keepdim=True)
     theory = (share * correlation).sum(1)
-    assert abs(d - float(theory.mean())) < 3 * error < 0.025
+    assert 3 * error < 0.025
+    assert_agrees(d, theory.mean(), error)
     assert float(theory.mean()) == pytest.approx(-0.21, abs=0.01)
 
 
 def test_pythias_own_leptons_know_nothing_of_each_other():
     records = hard_processes("ttbar_dilepton", 4000, seed=3)
     cosine = parton_level.lepton_cosine(records)
-    assert abs(cosine.mean()) < 4 * cosine.std() / len(cosine) ** 0.5
+    assert_mean(cosine)
     with pytest.raises(InputError, match=r"event 0 has 0 particles of the kinds \(6,\): one is needed"):
         parton_level.lepton_cosine(records[records.pdgId != 6])
 

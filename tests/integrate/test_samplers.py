@@ -6,6 +6,7 @@ from functools import partial
 import pytest
 import torch
 
+from chance import assert_agrees, assert_mean
 from rewind.errors import InputError
 from rewind.integrate import (
     Mapped,
@@ -101,12 +102,12 @@ def test_samples_carry_their_density(sampler):
 def test_density_integrates_to_one(sampler):
     density = sampler.log_prob(unit(40_000, sampler.dims) ** 2).detach().exp()
     weight = density * (2 * unit(40_000, sampler.dims)).prod(1)
-    assert float(weight.mean()) == pytest.approx(1, abs=4 * float(weight.std()) / 200)
+    assert_mean(weight, 1)
 
 
 def test_integrals_of_polynomials(sampler):
     found = integrate(lambda x: 1 + (x**2).sum(1), sampler, 20_000, seeded(3))
-    assert abs(found.value - (1 + sampler.dims / 3)) < 3.5 * found.error + 1e-12
+    assert_agrees(found.value, 1 + sampler.dims / 3, found.error, rounding=1e-12)
 
 
 def test_gradients_reach_every_learnt_parameter(sampler):
@@ -172,7 +173,7 @@ def test_mixture_learns_the_true_shares_whatever_explores(loss):
     torch.testing.assert_close(mixture.shares, torch.tensor([0.8, 0.2], dtype=torch.float64), rtol=0, atol=0.01)
     assert before.relative_std > 0.3
     assert after.relative_std < 0.02
-    assert after.value == pytest.approx(5, abs=4 * after.error + 1e-6)
+    assert_agrees(after.value, 5, after.error, rounding=1e-6)
 
 
 def test_fixed_shares_stay():
@@ -222,7 +223,7 @@ def test_two_resonances_need_two_channels():
     s = m**2 + m * width * torch.tan(angle[0] + u * (angle[1] - angle[0]))
     exact = 2 * (math.pi / 2) ** 2 * float((1 - s / sqrt_s**2).mean()) * (angle[1] - angle[0]) / math.pi
     for found in (mixture, plain):
-        assert abs(found.value - exact) < 4 * found.error
+        assert_agrees(found.value, exact, found.error)
     assert mixture.relative_std < 0.5 < 1.5 < plain.relative_std
     assert mixture.relative_std < 0.3 * single.relative_std
 

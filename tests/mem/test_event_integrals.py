@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from chance import assert_agrees, assert_mean, assert_spread
 from rewind import kinematics
 from rewind.errors import InputError
 from rewind.generation.parton_level import hadronic_process
@@ -157,7 +158,7 @@ def test_jets_are_seen_or_lost_as_often_as_the_response_says(simulated):
         many = replace(topology, selection=selection)
         kept = torch.stack([RESPONSE.measure(outgoing, many, generator(i))[2] for i in range(20)]).double()
         error = float((chance * (1 - chance)).mean() / kept.numel()) ** 0.5
-        assert abs(float(kept.mean() - chance.mean())) < 4 * error
+        assert_agrees(kept.mean(), chance.mean(), error)
         assert 0.05 < float(chance.mean()) < 0.95
 
 
@@ -283,13 +284,13 @@ def test_pulls_and_scores_of_known_numbers():
     rng = np.random.default_rng(3)
     pulls = 0.3 + 1.2 * rng.standard_normal(4_000)
     mean, width = likelihood.pull_moments(pulls, rng, common=0.01)
-    assert abs(mean.value - 0.3) < 4 * 1.2 / 4_000**0.5
+    assert_agrees(mean.value, 0.3, 1.2 / 4_000**0.5)
     assert abs(mean.error - (1.2**2 / 4_000 + 0.01) ** 0.5) < 0.002
-    assert abs(width.value - 1.2) < 4 * width.error
+    assert_agrees(width.value, 1.2, width.error)
     assert abs(width.error / (1.2 / 8_000**0.5) - 1) < 0.3
     true, noise = rng.standard_normal((2, 200_000))
-    assert abs(likelihood.score_information(2 * true, 2 * true) - 4) < 0.05
-    assert abs(likelihood.score_information(true + noise, true) - 0.5) < 0.01
+    assert_agrees(likelihood.score_information(2 * true, 2 * true), 4, 4 * (2 / 200_000) ** 0.5)
+    assert_agrees(likelihood.score_information(true + noise, true), 0.5, (1.5 / 200_000) ** 0.5)
 
 
 def test_even_draws_and_vegas_agree(simulated):
@@ -327,8 +328,8 @@ def test_vegas_gives_points_to_the_hypotheses_that_scatter():
     rows = torch.tensor([[[0.0], [1.0], [9.0]]]).double()
     found = [event_integrals.by_vegas(Steps(), rows, 900, generator(i), bins=3) for i in range(200)]
     value, error = (torch.stack([getattr(x, name) for x in found]).flatten() for name in ("value", "error"))
-    assert abs(float(value.mean()) - 5) < 4 * float(value.std()) / 200**0.5
-    assert 0.8 < float(value.std() / error.square().mean().sqrt()) < 1.25
+    assert_mean(value, 5)
+    assert_spread(value / error.square().mean().sqrt())
     counts = event_integrals._counts(torch.tensor([0.0, 1.0, 9.0]).double(), 1_006)
     assert sum(counts) == 1_006
     np.testing.assert_allclose(counts, [35, 125, 845], atol=1)
@@ -341,8 +342,8 @@ def test_posterior_follows_the_weights():
     weights = torch.tensor([1.0, 0.0, 2.0, 0.0, 5.0, 0.0]).double().reshape(1, 6, 1)
     found, chosen = event_integrals.posterior(event_integrals.Weighted(which, points, weights), 8_000, generator())
     share = [float((chosen[0] == points[0, i]).all(1).double().mean()) for i in (0, 2, 4)]
-    np.testing.assert_allclose(share, [1 / 8, 2 / 8, 5 / 8], atol=0.02)
-    assert abs(float(found.double().mean()) - 5 / 8) < 0.02
+    assert_agrees(share, [1 / 8, 2 / 8, 5 / 8], 0.5 / 8_000**0.5)
+    assert_agrees(found.double().mean(), 5 / 8, 0.5 / 8_000**0.5)
     with pytest.raises(InputError, match="event 0: all weights are zero"):
         event_integrals.posterior(event_integrals.Weighted(which, points, 0 * weights), 8, generator())
 
@@ -373,11 +374,11 @@ def test_a_trained_proposal_is_a_density_and_comes_back_from_disk(simulated, tmp
     many = features.repeat_interleave(1_000, 0)
     found = model.log_prob(which.flatten(), points.flatten(0, 1), many)
     torch.testing.assert_close(log_density.flatten(), found, rtol=0, atol=1e-5)  # draws are of single precision
-    assert abs(float((-log_density).exp().mean()) - 2) < 0.5  # E_q[1/q] is the volume of two cubes
+    assert_mean((-log_density).exp().flatten(), 2)  # E_q[1/q] is the volume of two cubes
     assert (log_density > 2 * math.log(0.0099)).all()
     which, points = again.posterior(learnt.features[:3], 400, generator(7))
     share = torch.stack([(which == h).double().mean(1) for h in range(2)], 1)
-    assert (share - again.log_probability(learnt.features[:3]).exp()).abs().max() < 0.1
+    assert_agrees(share, again.log_probability(learnt.features[:3]).exp(), 0.5 / 400**0.5)
     assert ((points >= 0) & (points <= 1)).all()
 
 
@@ -392,10 +393,10 @@ def test_likelihood_of_a_known_polynomial():
     scans = torch.stack([likelihood.log_likelihood(c, known, likelihood.powers(theta, 1)).sum(0) for c in coefficients])
     found = likelihood.fit(scans, theta)
     pulls = found.pulls(0.4)
-    assert abs(pulls.mean()) < 3 / len(pulls) ** 0.5
-    assert abs(pulls.std() - 1) < 3 / (2 * len(pulls)) ** 0.5
+    assert_agrees(pulls.mean(), 0, 1 / len(pulls) ** 0.5)
+    assert_agrees(pulls.std(), 1, 1 / (2 * len(pulls)) ** 0.5)
     inside = (found.low < 0.4) & (found.high > 0.4)
-    assert abs(inside.mean() - 0.683) < 3 * (0.683 * 0.317 / len(pulls)) ** 0.5
+    assert_agrees(inside.mean(), 0.683, (0.683 * 0.317 / len(pulls)) ** 0.5)
 
 
 def test_visible_cross_section_is_the_mean_of_weights():
@@ -505,7 +506,7 @@ def test_information_of_known_observables():
     score, noise = rng.standard_normal((2, 40_000))
     for rho in (1.0, 0.6, 0.0):
         found = likelihood.information(rho * score + (1 - rho**2) ** 0.5 * noise, score, rng, bins=40)
-        assert abs(found.value - rho**2) < max(4 * found.error, 0.02)
+        assert_agrees(found.value, rho**2, max(found.error, 0.005))
     with pytest.raises(InputError, match="30 events in 10 bins"):
         likelihood.information(score[:30], score[:30], rng)
 
@@ -584,9 +585,9 @@ def test_visible_cross_section_from_events_at_another_coupling():
     at = torch.tensor([1.0, 0.8]).double()
     found = likelihood.visible(form[keep], x[keep] > 0, 1.0, generated_at=at)
     scale, error = float(found.coefficients @ at), found.covariance.diagonal().sqrt()
-    assert abs(scale - 0.7) < 4 * (0.7 * 0.3 / int(keep.sum())) ** 0.5
+    assert_agrees(scale, 0.7, (0.7 * 0.3 / int(keep.sum())) ** 0.5)
     ratio = found.coefficients / scale - torch.tensor([0.5, 0.25]).double() / 0.7
-    assert (ratio.abs() < 4 * error / scale).all()
+    assert_agrees(ratio, 0, error / scale)
     assert (error < 0.01).all()
 
 

@@ -7,6 +7,7 @@ from functools import partial
 import pytest
 import torch
 
+from chance import assert_agrees
 from rewind.errors import InputError
 from rewind.nn import checkpoints, sequential
 from rewind.nn.flows import ConditionalFlow, base_noise, draw, spline_flow
@@ -144,7 +145,7 @@ def test_density_integrates_to_one(built):
         weight = (model.log_prob(x, event[:1].expand(n, -1)) - log_density).exp()
     error = weight.std() / n**0.5
     assert error < 0.03
-    assert abs(weight.mean() - 1) < 4 * error
+    assert_agrees(weight.mean(), 1, error)
 
 
 def test_samples_follow_the_density(built):
@@ -158,7 +159,7 @@ def test_samples_follow_the_density(built):
         weighted = (log_prob - log_density).exp() * log_prob
         sampled = model.log_prob(model.sample(event[:1], 4000)[0], y[:4000])
     error = (weighted.var() / n + sampled.var() / 4000).sqrt()
-    assert abs(weighted.mean() - sampled.mean()) < 4 * error
+    assert_agrees(weighted.mean(), sampled.mean(), error)
 
 
 def test_same_density_after_save_and_load(built, tmp_path):

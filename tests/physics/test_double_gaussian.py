@@ -4,7 +4,9 @@ import math
 
 import pytest
 import torch
+from scipy.stats import chi2
 
+from chance import N_ERRORS, P_VALUE, assert_agrees, assert_likely
 from rewind.errors import InputError
 from rewind.physics.double_gaussian import DoubleGaussian, fit
 
@@ -41,7 +43,7 @@ def test_samples_have_the_density(response):
     for least in (50.0, 75.0, 90.0):
         expected = float(response.survival(least, energy[:1]))
         error = (expected * (1 - expected) / len(found)) ** 0.5
-        assert abs(float((found > least).double().mean()) - expected) < 4 * error
+        assert_agrees((found > least).double().mean(), expected, error)
 
 
 @pytest.mark.parametrize("least", [0.0, 40.0], ids=["all measured", "with a threshold"])
@@ -53,13 +55,17 @@ def test_fit_finds_what_made_the_sample(response, least):
     found = fit(measured[keep], energy[keep], least=least)
     gain = found.log_prob(measured[keep], energy[keep], least=least).sum()
     gain = float(gain - response.log_prob(measured[keep], energy[keep], least=least).sum())
-    assert 0 <= gain < 16  # half of χ² with 11 degrees of freedom, 99.9 %
+    assert gain >= 0
+    assert_likely(chi2(11).sf(2 * gain))
     fresh, generator = partons(200_000, seed=2)
     seen = response.sample(fresh, generator)
     inside = (fresh > found.energy_range[0]) & (fresh < found.energy_range[1]) & (seen > least)
     fresh, seen = fresh[inside], seen[inside]
     loss = response.log_prob(seen, fresh, least=least) - found.log_prob(seen, fresh, least=least)
-    assert float(loss.mean()) < 16 / int(keep.sum()) + 4 * float(loss.std()) / len(fresh) ** 0.5
+    assert (
+        float(loss.mean())
+        < (chi2(11).isf(P_VALUE) / 2 / int(keep.sum())) + N_ERRORS * float(loss.std()) / len(fresh) ** 0.5
+    )
     sigma = found.covariance.diagonal().sqrt()
     assert sigma.isfinite().all()
 

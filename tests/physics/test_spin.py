@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from chance import assert_agrees
 from rewind import kinematics
 from rewind.errors import InputError
 from rewind.physics.amplitudes import Parameters, squared
@@ -43,7 +44,7 @@ def test_decayed_amplitudes_have_them(initial, energy, cosine):
     error = (weight[:, None] ** 2 * (products - found) ** 2).sum(0).sqrt() / weight.sum()
     beta = math.sqrt(1 - 4 * parameters.m_t**2 / energy**2)
     expected = leading_order_correlation(torch.tensor([beta]), torch.tensor([cosine]))[0, initial]
-    assert ((found - expected).abs() < 4 * error).all()
+    assert_agrees(found, expected, error)
     assert (error < 0.03).all()
 
 

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chance import assert_spread
 from rewind.errors import InputError
 from rewind.stats import response_matrix
 
@@ -59,7 +60,7 @@ def test_the_error_of_the_trace_fraction_covers():
         weights = np.random.default_rng(seed + 1000).choice([0.5, 3.0], 400)
         pulls.append(response_matrix(reconstructed, truth, EDGES, weights=weights).trace_fraction())
     values, errors = np.array(pulls).T
-    assert abs(values.std() / errors.mean() - 1) < 5 / np.sqrt(2 * len(values))
+    assert_spread(values / errors.mean())
 
 
 @given(st.lists(st.tuples(st.floats(-10, 10), st.floats(-10, 10), st.floats(-2, 2)), min_size=1, max_size=30))

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import norm
 
+from chance import KOLMOGOROV, assert_agrees, assert_likely, assert_spread
 from rewind import stats
 from rewind.errors import InputError
 
@@ -24,13 +25,13 @@ def posterior(n=4000, length=99, *, shift=0.0, scale=1.0, seed=1, dimensions=2):
 def test_exact_posterior_passes_every_calibration_test():
     draws, truth = posterior()
     test = stats.rank_uniformity(stats.sbc_ranks(draws, truth, RNG(2)), 99)
-    assert test.p_value.min() > 0.01
-    assert test.max_deviation.max() < 1.63 / np.sqrt(len(truth))
+    assert_likely(test.p_value)
+    assert test.max_deviation.max() < KOLMOGOROV / np.sqrt(len(truth))
     interval = stats.coverage(draws, truth, (0.5, 0.68, 0.95))
-    assert np.all(np.abs(interval.coverage - interval.levels[:, None]) < 4 * interval.error)
+    assert_agrees(interval.coverage, interval.levels[:, None], interval.error)
     tarp = stats.tarp(draws, truth, RNG(3))
-    assert tarp.max_deviation < 1.63 / np.sqrt(len(truth))
-    assert np.all(np.abs(tarp.coverage - tarp.levels)[1:-1] < 5 * tarp.error[1:-1])
+    assert tarp.max_deviation < KOLMOGOROV / np.sqrt(len(truth))
+    assert_agrees(tarp.coverage[1:-1], tarp.levels[1:-1], tarp.error[1:-1])
 
 
 @pytest.mark.parametrize(("shift", "scale"), [(0.5, 1.0), (0.0, 0.6), (0.0, 1.8)])
@@ -52,31 +53,34 @@ def test_ranks_break_ties_at_random_and_stay_in_range():
     ranks = stats.sbc_ranks(np.zeros((2000, 9, 1)), np.zeros((2000, 1)), RNG(1))
     assert ranks.min() == 0
     assert ranks.max() == 9
-    assert stats.rank_uniformity(ranks, 9).p_value[0] > 0.001
+    assert_likely(stats.rank_uniformity(ranks, 9).p_value[0])
 
 
 def test_tarp_sees_correlations_that_ranks_of_single_dimensions_do_not():
     rng = RNG(4)
     truth = rng.multivariate_normal([0, 0], [[1, 0.95], [0.95, 1]], size=4000)
     draws = rng.normal(size=(4000, 99, 2))  # right in each dimension, without the correlation
-    assert stats.rank_uniformity(stats.sbc_ranks(draws, truth, rng), 99).p_value.min() > 0.001
+    assert_likely(stats.rank_uniformity(stats.sbc_ranks(draws, truth, rng), 99).p_value)
     assert stats.tarp(draws, truth, rng).max_deviation > 0.05
 
 
 def test_distances_of_gaussians_are_the_closed_forms():
     rng, n, shift = RNG(1), 3000, 0.7
     p, q = rng.normal(size=n), rng.normal(shift, size=n)
-    assert stats.wasserstein1(p, q) == pytest.approx(shift, abs=0.06)
+    error = np.sqrt(2 / n)  # of the shift between the samples
+    assert_agrees(stats.wasserstein1(p, q), shift, error)
 
     def mean_abs(mu, sigma):  # E|X| of N(mu, sigma²)
         return sigma * np.sqrt(2 / np.pi) * np.exp(-(mu**2) / 2 / sigma**2) + mu * (1 - 2 * norm.cdf(-mu / sigma))
 
     expected = 2 * mean_abs(shift, np.sqrt(2)) - 2 * mean_abs(0, np.sqrt(2))
-    assert stats.energy_distance(p, q) == pytest.approx(expected, abs=0.03)
+    slope = 2 * (1 - 2 * norm.cdf(-shift / np.sqrt(2)))
+    assert_agrees(stats.energy_distance(p, q), expected, slope * error)
     h = 1.0
     same = h / np.sqrt(h * h + 2)
     expected = 2 * same * (1 - np.exp(-(shift**2) / 2 / (h * h + 2)))
-    assert stats.mmd(p, q, bandwidths=(h,)) == pytest.approx(expected, abs=0.03)
+    slope = 2 * same * shift / (h * h + 2) * np.exp(-(shift**2) / 2 / (h * h + 2))
+    assert_agrees(stats.mmd(p, q, bandwidths=(h,)), expected, slope * error)
     assert abs(stats.mmd(p, rng.normal(size=n), bandwidths=(h,))) < 0.003
 
 
@@ -108,10 +112,10 @@ def test_c2st_reaches_the_optimal_accuracy_and_one_half():
     rng = RNG(1)
     p, q = rng.normal(size=(1500, 3)), rng.normal(size=(1500, 3))
     same = stats.c2st(p, q, seed=0)
-    assert abs(same.accuracy - 0.5) < 4 * same.error
+    assert_agrees(same.accuracy, 0.5, same.error)
     shifted = stats.c2st(p, q + np.array([1.0, 0, 0]), seed=0)
-    assert shifted.accuracy == pytest.approx(norm.cdf(0.5), abs=0.03)
-    assert shifted.auc == pytest.approx(norm.cdf(1 / np.sqrt(2)), abs=0.03)
+    assert_agrees(shifted.accuracy, norm.cdf(0.5), shifted.error)
+    assert_agrees(shifted.auc, norm.cdf(1 / np.sqrt(2)), shifted.error)
     correlated = rng.multivariate_normal([0, 0], [[1, 0.9], [0.9, 1]], size=1500)
     assert stats.c2st(p[:, :2], correlated, seed=0).accuracy > 0.68
 
@@ -122,7 +126,7 @@ def test_bootstrap_errors_have_unit_pulls():
     for _ in range(150):
         estimate = stats.bootstrap(np.mean, rng.normal(size=80), rng=rng, n_replicas=60)
         pulls.append(estimate.value / estimate.error)
-    assert np.std(pulls) == pytest.approx(1, abs=0.2)
+    assert_spread(pulls)
 
 
 def test_weighted_bootstrap_and_effective_sample_size():
@@ -136,7 +140,9 @@ def test_weighted_bootstrap_and_effective_sample_size():
 
 
 def test_width68_of_a_normal_distribution():
-    assert stats.width68(RNG(1).normal(0, 3, 20_000)) == pytest.approx(2 * 3 * norm.ppf(0.84), rel=0.02)
+    edge, outside = norm.ppf(0.84), 0.16
+    error = 3 * np.sqrt(2 * outside * (1 - 2 * outside) / 20_000) / norm.pdf(edge)  # of the distance of two quantiles
+    assert_agrees(stats.width68(RNG(1).normal(0, 3, 20_000)), 2 * 3 * edge, error)
 
 
 @pytest.mark.parametrize(
@@ -181,9 +187,9 @@ def test_a_posterior_mean_deviates_in_bins_of_the_truth_and_not_in_bins_of_itsel
     mean = (truth + rng.normal(size=len(truth))) / 2
     edges = np.array([-1.0, -0.5, 0.5, 1.0])
     found, error = stats.mean_in_bins(mean - truth, mean, edges)
-    assert np.all(abs(found) < 4 * error)
+    assert_agrees(found, 0, error)
     found, error = stats.mean_in_bins(mean - truth, truth, edges)
-    assert np.all(abs(found + stats.mean_in_bins(truth, truth, edges)[0] / 2) < 4 * error)
+    assert_agrees(found, -stats.mean_in_bins(truth, truth, edges)[0] / 2, error)
     with pytest.raises(InputError, match="bin 8 to 9: 0 entries"):
         stats.mean_in_bins(truth, truth, [8, 9])
 
@@ -194,7 +200,7 @@ def test_reliability_of_true_and_overconfident_probabilities():
     true = (rng.random((len(said), 1)) > said.cumsum(1)).sum(1)
     edges = np.linspace(0, 1, 6)
     mean, share, error = stats.reliability(said, true, edges, rng)
-    assert (np.abs(share - mean) < 4 * error).all()
+    assert_agrees(share, mean, error)
     assert (np.diff(mean) > 0.1).all()
     bold = said**3 / (said**3).sum(1, keepdims=True)
     mean, share, error = stats.reliability(bold, true, edges, rng)

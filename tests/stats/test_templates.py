@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from chance import assert_agrees, assert_mean, assert_spread
 from rewind import stats
 from rewind.errors import InputError
 from rewind.stats import templates
@@ -29,7 +30,7 @@ def test_errors_are_those_of_repeated_experiments():
     rng = np.random.default_rng(2)
     many = [templates.template(draws(rng, 300), EDGES) for _ in range(400)]
     scatter = np.std([t.shares for t in many], axis=0, ddof=1)
-    assert np.mean([t.errors for t in many], axis=0) == pytest.approx(scatter, rel=0.12)
+    assert_agrees(np.mean([t.errors for t in many], axis=0), scatter, scatter / (2 * len(many)) ** 0.5)
     assert (np.mean([t.naive_errors for t in many], axis=0) < 0.9 * scatter).all()
 
 
@@ -39,7 +40,7 @@ def test_errors_are_those_of_a_bootstrap_over_events():
     found = templates.template(values, EDGES)
     for k, error in enumerate(found.errors):
         block = stats.bootstrap(lambda v, k=k: templates.template(v, EDGES).shares[k], values, rng=rng)
-        assert error == pytest.approx(block.error, rel=0.2)
+        assert_agrees(error / block.error, 1, 1 / (2 * 200) ** 0.5)  # of 200 replicas
 
 
 def test_copies_of_one_value_bring_nothing_and_independent_values_bring_all():
@@ -95,8 +96,8 @@ def test_information_of_a_shifted_normal_distribution():
         found = templates.information(*pair, step)
         values.append(found.value)
         pulls.append((found.value - 1) / found.error)
-    assert np.mean(values) == pytest.approx(1, abs=0.06)  # 1/σ², of which bins keep almost all
-    assert np.std(pulls) == pytest.approx(1, abs=0.25)
+    assert_mean(values, 1, rounding=0.01)  # 1/σ², of which bins keep almost all
+    assert_spread(pulls)
 
 
 def test_more_draws_hold_more_information_but_never_that_of_new_events():

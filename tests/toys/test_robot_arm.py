@@ -9,6 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chance import KOLMOGOROV, assert_agrees, assert_mean, assert_spread
 from rewind import stats
 from rewind.errors import InputError
 from rewind.nn import checkpoints
@@ -34,12 +35,12 @@ def features(x):
 
 
 def assert_means_agree(x, weighted, weights, *, tolerance=0.0):
-    """Compare the mean features of draws ``x`` with those of a weighted sample, within 4.5 standard errors."""
+    """Compare the mean features of draws ``x`` with those of a weighted sample, within five standard errors."""
     mine, theirs = features(x), features(weighted)
     mean = (weights[:, None] * theirs).sum(0) / weights.sum()
     variance = (weights[:, None] ** 2 * (theirs - mean) ** 2).sum(0) / weights.sum() ** 2
     error = (mine.var(0) / len(mine) + variance).sqrt()
-    assert ((mine.mean(0) - mean).abs() < 4.5 * error + tolerance).all()
+    assert_agrees(mine.mean(0), mean, error, rounding=tolerance)
 
 
 @pytest.mark.parametrize(
@@ -68,8 +69,8 @@ def test_links_keep_their_lengths_and_the_rail_moves_all(arm):
 def test_prior_has_its_widths():
     x = robot_arm.sample_prior(100_000, seeded(1))
     widths = torch.tensor([0.25, 0.5, 0.5, 0.5])
-    assert (x.mean(0).abs() < 4 * widths / 100_000**0.5).all()
-    assert ((x.std(0) / widths - 1).abs() < 4 / 200_000**0.5).all()
+    assert_agrees(x.mean(0), 0, widths / 100_000**0.5)
+    assert_agrees(x.std(0) / widths, 1, 1 / 200_000**0.5)
     assert (torch.corrcoef(x.T) - torch.eye(4)).abs().max() < 0.02
 
 
@@ -132,13 +133,13 @@ def test_evidence_normalises_the_posterior():
     core = x[(x - x.mean(0)).norm(dim=1).argsort()[:5000]]
     density = torch.distributions.MultivariateNormal(core.mean(0), torch.cov(core.T))
     ratio = (density.log_prob(x) - log_p).exp()
-    assert abs(ratio.mean() - 1) < 4.5 * ratio.std() / 20_000**0.5 + 0.01
+    assert_mean(ratio, 1, rounding=0.01)
 
 
 def test_evidence_knows_its_error():
     y, noise = torch.tensor([1.2, 0.9]), 0.05
     values, errors = zip(*(robot_arm.log_evidence(y, noise, seeded(s), n=20_000) for s in range(60)), strict=True)
-    assert torch.tensor(values).std() == pytest.approx(sum(errors) / 60, rel=0.35)
+    assert_spread(torch.tensor(values) * 60 / sum(errors))
 
 
 def test_seed_decides():
@@ -217,7 +218,7 @@ def test_shipped_flow_has_the_loss_it_claims(shipped):
     x, y = robot_arm.simulate(20_000, seeded(15), noise=0.02)
     with torch.no_grad():
         log_q = shipped.log_prob(x, y)
-    assert abs(-log_q.mean() - claimed) < 4.5 * log_q.std() / 10_000**0.5
+    assert_agrees(-log_q.mean(), claimed, log_q.std() / 10_000**0.5)
 
 
 def test_shipped_flow_is_as_good_as_the_exact_density(shipped):
@@ -237,5 +238,5 @@ def test_shipped_flow_is_calibrated(shipped):
     torch.manual_seed(19)
     draws, rng = shipped.sample(y, 63), np.random.default_rng(20)
     ranks = stats.rank_uniformity(stats.sbc_ranks(draws, truth, rng), 63)
-    assert (ranks.max_deviation < 1.95 / 1000**0.5).all()
-    assert stats.tarp(draws, truth, rng).max_deviation < 1.95 / 1000**0.5
+    assert (ranks.max_deviation < KOLMOGOROV / 1000**0.5).all()
+    assert stats.tarp(draws, truth, rng).max_deviation < KOLMOGOROV / 1000**0.5

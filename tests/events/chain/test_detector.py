@@ -4,6 +4,7 @@ import awkward as ak
 import numpy as np
 import pytest
 
+from chance import assert_agrees
 from rewind import kinematics
 from rewind.errors import InputError
 from rewind.events.batch.jagged import expand, pairs, unique_matches
@@ -25,7 +26,7 @@ def gun(pdg_id, pt, eta, n=20_000, seed=1, mass=0.0):
 )
 def test_muons_are_seen_with_the_cards_efficiency(pdg_id, pt, eta, expected):
     _, flow = gun(pdg_id, pt, eta)
-    assert len(flow.source) / 20_000 == pytest.approx(expected, abs=0.012)
+    assert_agrees(len(flow.source) / 20_000, expected, 0.5 / 20_000**0.5)
 
 
 def test_track_resolution_is_the_cards():

@@ -5,7 +5,9 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy.stats import chi2
 
+from chance import assert_agrees, assert_likely
 from rewind.errors import InputError
 from rewind.events.chain.generator import generate, start
 from rewind.events.chain.leading_order import SUBPROCESSES, cross_section
@@ -60,7 +62,7 @@ def test_top_pairs_against_the_known_formulas(subprocess, pdf):
     assert ours == pytest.approx(hadronic(subprocess, pdf, n=120), rel=1e-4)
     pythia = cross_section(subprocess, seed=3, n_events=100_000)
     assert pythia.error < 0.0025 * pythia.value
-    assert abs(ours - pythia.value) < 3 * pythia.error
+    assert_agrees(ours, pythia.value, pythia.error)
     assert ours == pytest.approx(pythia.value, rel=5e-3)
 
 
@@ -68,7 +70,7 @@ def test_scale_and_coupling_enter_as_they_should(pdf):
     ours = hadronic("gg_tt", pdf, scale=400.0) * (0.1 / c.ALPHA_S) ** 2
     pythia = cross_section("gg_tt", seed=4, n_events=50_000, scale=400.0, alpha_s=0.1)
     assert (pythia.scale, pythia.alpha_s) == (pytest.approx(400.0), 0.1)
-    assert abs(ours - pythia.value) < 3 * pythia.error
+    assert_agrees(ours, pythia.value, pythia.error)
 
 
 def test_events_carry_the_densities_of_the_table(pdf):
@@ -92,7 +94,7 @@ def test_errors_are_those_of_repetitions():
     results = [cross_section("qq_tt", seed=seed, n_events=3000) for seed in range(1, 11)]
     values = np.array([result.value for result in results])
     pulls = (values - values.mean()) / np.array([result.error for result in results])
-    assert 2 < (pulls**2).sum() < 22  # χ² of 9 degrees of freedom, 98 %
+    assert_likely([chi2(9).cdf((pulls**2).sum()), chi2(9).sf((pulls**2).sum())])
     assert cross_section("qq_tt", seed=1, n_events=3000) == results[0]
 
 

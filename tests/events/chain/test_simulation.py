@@ -15,6 +15,7 @@ import awkward as ak
 import numpy as np
 import pytest
 
+from chance import assert_agrees
 from rewind import events
 from rewind.errors import InputError
 from rewind.events.chain import chunks, simulation
@@ -294,7 +295,7 @@ def test_generated_tree_keeps_every_event_a_share_or_none(sample_path, tmp_path)
     events.simulate("ttbar_dilepton", 10, share, generated_fraction=0.25, **FAST)
     n = len(events.load_generated(share))
     total = events.metadata(share)["n_generated"]
-    assert abs(n - total / 4) < 4 * np.sqrt(total * 3 / 16)
+    assert_agrees(n, total / 4, np.sqrt(total * 3 / 16))
 
     none = tmp_path / "none.root"
     events.simulate("ttbar_dilepton", 10, none, generated_fraction=0.0, **FAST)
@@ -446,6 +447,6 @@ def test_head_of_a_shipped_sample_is_regenerated(name, tmp_path):
     if (here["processor"], here["versions"]) == (about["processor"], about["versions"]):
         assert ak.array_equal(head, original, dtype_exact=True)
         return
-    assert abs(len(head) - len(original)) < 5 * np.sqrt(len(head) + len(original))
+    assert_agrees(len(head), len(original), np.sqrt(len(head) + len(original)))
     ours, theirs = (ak.flatten(one.GenJet.pt) for one in (head, original))
-    assert abs(np.mean(ours) - np.mean(theirs)) < 5 * np.std(theirs) * np.sqrt(1 / len(ours) + 1 / len(theirs))
+    assert_agrees(np.mean(ours), np.mean(theirs), np.std(theirs) * np.sqrt(1 / len(ours) + 1 / len(theirs)))

@@ -9,6 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chance import assert_agrees
 from rewind import kinematics
 from rewind.errors import InputError
 from rewind.neutrino.classical import weighting
@@ -330,8 +331,8 @@ def test_smears_have_their_widths():
     factor = weighting.smear_jets(jets, 20_000, seeded(2))[0] / jets
     torch.testing.assert_close(factor[..., 0], factor[..., 3])
     widths = torch.tensor([0.13, 0.14, 0.12, 0.11, 0.09, 0.08, 0.06], dtype=torch.float64)
-    assert ((factor[..., 0].std(0) / widths - 1).abs() < 4 / 40_000**0.5).all()
-    assert ((factor[..., 0].mean(0) - 1).abs() < 4 * widths / 20_000**0.5).all()
+    assert_agrees(factor[..., 0].std(0) / widths, 1, 1 / 40_000**0.5)
+    assert_agrees(factor[..., 0].mean(0), 1, widths / 20_000**0.5)
 
 
 def test_drawn_etas_follow_their_leptons():
@@ -339,8 +340,8 @@ def test_drawn_etas_follow_their_leptons():
     etas = weighting.draw_etas(plus, minus, 5000, seeded(3))
     pull = (etas - 0.7 * kinematics.eta(torch.stack([plus, minus], 1))[..., None] + 0.1) / 1.14
     assert pull.shape == (30, 2, 5000)
-    assert (pull.mean(-1).abs() < 4.5 / 5000**0.5).all()
-    assert ((pull.std(-1) - 1).abs() < 4.5 / 10_000**0.5).all()
+    assert_agrees(pull.mean(-1), 0, 1 / 5000**0.5)
+    assert_agrees(pull.std(-1), 1, 1 / 10_000**0.5)
     few = etas[..., :20]
     result = solve(plus, minus, jets, mask, met, etas=few, m_tops=(172.5,))
     drawn = few[torch.arange(30), 0][result.valid]

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from chance import assert_agrees
 from rewind.errors import InputError
 from rewind.neutrino import dataset
 from rewind.neutrino.classical import jet_scale, pairing
@@ -115,7 +116,7 @@ def test_density_integrates_to_one_in_a_chart(data):
     log_proposal = normal.log_prob(proposed) + chart(neutrinos, event.expand(len(proposed), -1))[1]
     total, error = integral(model, event, neutrinos.unflatten(1, (-1, 3)), log_proposal)
     assert error < 0.05
-    assert abs(total - 1) < 4 * error
+    assert_agrees(total, 1, error)
 
 
 def test_density_integrates_to_one_in_masses_and_angles(data, model):
@@ -145,7 +146,7 @@ def test_density_integrates_to_one_in_masses_and_angles(data, model):
     log_proposal = normal.log_prob(z) + log_det.sum(1) + log_near
     total, error = integral(model, event, neutrinos, log_proposal)
     assert error < 0.1
-    assert abs(total * len(z) / 8_000 - 1) < 4 * error
+    assert_agrees(total * len(z) / 8_000, 1, error)
 
 
 def test_no_draw_takes_more_than_a_beam_has(data, model, monkeypatch):
