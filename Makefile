@@ -7,7 +7,16 @@ export KMP_BLOCKTIME   ?= 0# and Intel's
 BIN    := .venv/bin
 READY  := .venv/.ready
 
-.PHONY: help book test lab lint peers clean
+define IMPORT_ALL
+import importlib, pkgutil, rewind
+names = [m.name for m in pkgutil.walk_packages(rewind.__path__, "rewind.")]
+for name in set(names) - {"rewind.book", "rewind.runner"}:
+    importlib.import_module(name)
+print(len(names), "modules")
+endef
+export IMPORT_ALL
+
+.PHONY: help book test explore lowest wheel bench lint lab peers clean
 .DEFAULT_GOAL := help
 
 help:  ## list the commands
@@ -29,6 +38,21 @@ test: lint  ## lint, strict book build, unit tests and doctests, notebooks; a wo
 	$(BIN)/rewind build --strict
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n logical --dist loadfile --durations=10 \
 		--nbval-lax --nbval-cell-timeout=300 tests lib/rewind notebooks
+
+explore: $(READY)  ## property-based tests with fresh seeds
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n logical --dist loadfile --hypothesis-profile=explore -m hypothesis tests
+
+lowest:  ## the fast tests with the oldest versions that pyproject.toml allows, in .venv-lowest
+	test -x .venv-lowest/bin/python || $(PYTHON) -m venv .venv-lowest
+	.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-lowest.txt -e '.[book,test]'
+	OMP_NUM_THREADS=1 .venv-lowest/bin/python -m pytest -q -n logical --dist loadfile -m "not slow" tests lib/rewind
+
+wheel:  ## the library alone: build its wheel, install it without extras, import every module but the book's
+	rm -rf _build/wheel
+	$(PYTHON) -m venv _build/wheel/venv
+	_build/wheel/venv/bin/python -m pip wheel --quiet --disable-pip-version-check --no-deps -w _build/wheel .
+	_build/wheel/venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt _build/wheel/*.whl
+	cd _build/wheel && venv/bin/python -c "$$IMPORT_ALL"
 
 lint: $(READY)  ## ruff on library, tests and notebooks
 	$(BIN)/ruff check .

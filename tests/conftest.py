@@ -17,7 +17,10 @@ settings.register_profile(
     max_examples=25,
     suppress_health_check=[HealthCheck.too_slow],  # the machine may be busy
 )
-settings.load_profile("steady")
+settings.register_profile(
+    "explore", settings.get_profile("steady"), derandomize=False, max_examples=200, print_blob=True
+)
+settings.load_profile("steady")  # --hypothesis-profile=explore: fresh seeds, which a failure prints
 torch.set_num_threads(1)
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it, and so their children
 

@@ -11,13 +11,13 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from IPython.display import HTML
 from numpy.typing import ArrayLike, NDArray
 
 from rewind.plots.style import LEVELS, METHODS
 
 if TYPE_CHECKING:
     import awkward as ak
+    from IPython.display import HTML
     from plotly.graph_objects import Figure
 
 __all__ = ["event_display", "interactive", "leg_picture"]
@@ -119,4 +119,6 @@ def _page(picture: Figure, scene: Mapping[str, Any], *, height: int) -> HTML:
         paper_bgcolor="rgba(0,0,0,0)",
         font={"color": _GREY},
     )
+    from IPython.display import HTML
+
     return HTML(picture.to_html(full_html=False, include_plotlyjs=True, config={"displaylogo": False}))
