@@ -39,6 +39,7 @@ def test_an_event_shows_all_levels(event):
     assert len(drawn["quarks and leptons"]["text"]) == 6  # b quark and lepton, neither top nor W
     looks = [(trace["line"]["color"], trace["line"].get("dash")) for trace in drawn.values()]
     assert len(set(looks)) == len(looks)
+    assert [name for name, trace in drawn.items() if trace.get("showlegend") is False] == ["beam"]
 
 
 def test_a_ray_is_as_long_as_the_logarithm_of_its_momentum():

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["event_display", "interactive", "leg_picture"]
 
-_GREY = "#888"  # reads on a light page and on a dark one
+_GREY = "#666"
 
 
 def interactive(draw: Callable, **ranges: tuple[float, float, float]) -> None:
@@ -65,6 +65,7 @@ def event_display(event: ak.Record) -> HTML:
         ends = np.array([np.zeros(3), _ray(record.pt, 0.0, record.phi)])
         _add_line(picture, ends, name, line, f"{name}: {record.pt:.1f} GeV")
     _add_line(picture, np.array([[0, 0, -6.0], [0, 0, 6.0]]), "beam", {"color": _GREY, "width": 2}, "beam")
+    picture.update_traces(showlegend=False, selector={"name": "beam"})
     camera = {"eye": {"x": 0.9, "y": 0.45, "z": 0.45}, "up": {"x": 0, "y": 1, "z": 0}}
     axes = {f"{axis}axis": {"visible": False, "range": [-6, 6]} for axis in "xyz"}
     return _page(picture, axes | {"camera": camera}, height=460)
@@ -88,7 +89,7 @@ def leg_picture(shell: ArrayLike, curve: ArrayLike, momenta: Mapping[str, ArrayL
     _add_line(picture, shadow, "its transverse shadow", {"color": _GREY, "width": 4})
     for (name, momentum), colour in zip(momenta.items(), ("#E69F00", "#CC79A7"), strict=False):
         _add_line(picture, np.array([np.zeros(3), momentum]), name, {"color": colour, "width": 7})
-    marker = {"size": 7, "color": "black", "symbol": "diamond", "line": {"color": "white", "width": 2}}
+    marker = {"size": 7, "color": "black", "symbol": "diamond"}
     picture.add_scatter3d(**dict(zip("xyz", truth[:, None], strict=True)), mode="markers", name="truth", marker=marker)
     grey = {"color": _GREY, "gridcolor": "#999", "showbackground": False, "zeroline": False}
     axes = {f"{axis}axis": grey | {"title": f"p{axis} [GeV]"} for axis in "xyz"}
@@ -110,14 +111,14 @@ def _add_line(
 
 
 def _page(picture: Figure, scene: Mapping[str, Any], *, height: int) -> HTML:
-    """Return the picture with its script, transparent, with grey text."""
+    """Return the picture with its script, on white as all figures, so that it reads on a dark page."""
     picture.update_layout(
         scene=scene,
         height=height,
         margin={"l": 0, "r": 0, "t": 0, "b": 0},
         legend={"orientation": "h"},
-        paper_bgcolor="rgba(0,0,0,0)",
-        font={"color": _GREY},
+        paper_bgcolor="white",
+        font={"color": "#333"},
     )
     from IPython.display import HTML
 
