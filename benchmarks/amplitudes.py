@@ -4,6 +4,9 @@ The 15 µs are taken for every process. Times are those of the processor, on one
 machine counts for little; on a GPU they are those of the clock. Points are random, on their mass shells.
 """
 
+import rewind  # noqa: F401  (before torch, whose threads then wait without spinning)
+
+# isort: split
 import argparse
 import time
 from functools import partial

@@ -4,6 +4,9 @@ Prints the rate of the whole chain relative to Pythia's bare ``nextBatch`` with 
 the error is the spread over pairs), the gain of two workers over one, and the peak memory of a worker.
 """
 
+import rewind  # noqa: F401  (before torch, whose threads then wait without spinning)
+
+# isort: split
 import argparse
 import resource
 import sys

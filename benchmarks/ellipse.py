@@ -4,6 +4,9 @@ Events are tops with random boosts that decay isotropically, exactly on shell; i
 smeared by 12 % and p_T^miss by 20 GeV in each component.
 """
 
+import rewind  # noqa: F401  (before torch, whose threads then wait without spinning)
+
+# isort: split
 import argparse
 import math
 import time

@@ -6,6 +6,9 @@ errors of the long run. Pass the best one to `rewind.mem.event_integrals.by_vega
 chapters.
 """
 
+import rewind  # noqa: F401  (before torch, whose threads then wait without spinning)
+
+# isort: split
 import argparse
 from itertools import product
 from typing import NamedTuple

@@ -6,6 +6,9 @@ the verdicts. Samplers: ours (VEGAS start, spline flow), a VEGAS grid, madnis wi
 installed too, madnis after its own VEGAS start. Every evaluation of an integrand in training counts.
 """
 
+import rewind  # noqa: F401  (before torch, whose threads then wait without spinning)
+
+# isort: split
 import argparse
 import math
 import time

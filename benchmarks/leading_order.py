@@ -1,5 +1,8 @@
 """Pythia's leading-order cross-sections of tt̄ and tt̄H at 13 TeV, μ = m_t and α_s = 0.130: values, errors, time."""
 
+import rewind  # noqa: F401  (before torch, whose threads then wait without spinning)
+
+# isort: split
 import argparse
 import time
 

@@ -5,6 +5,10 @@ python benchmarks/neutrino_flow.py [--events N] [--draws N] [--blocks N]
 
 from __future__ import annotations
 
+import rewind  # noqa: F401  (before torch, whose threads then wait without spinning)
+
+# isort: split
+
 import argparse
 import statistics
 import time

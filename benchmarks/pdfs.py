@@ -1,5 +1,8 @@
 """The proton's densities on one core: error against Pythia's own values, and points a second."""
 
+import rewind  # noqa: F401  (before torch, whose threads then wait without spinning)
+
+# isort: split
 import argparse
 import time
 from functools import partial

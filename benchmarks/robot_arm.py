@@ -4,6 +4,9 @@ Prints the mean C2ST over hands of the prior predictive (with the residual among
 on prior draws (SBC, TARP), and the arms per second of the flow and of ABC at equal C2ST.
 """
 
+import rewind  # noqa: F401  (before torch, whose threads then wait without spinning)
+
+# isort: split
 import argparse
 import time
 from functools import partial

@@ -7,6 +7,9 @@ only: on-shell tops never meet the veto). Blocks of events alternate; the error 
 are those of the processor, so that other work on the machine counts for little.
 """
 
+import rewind  # noqa: F401  (before torch, whose threads then wait without spinning)
+
+# isort: split
 import argparse
 import time
 from functools import partial

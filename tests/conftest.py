@@ -1,6 +1,8 @@
 import os
 import signal
 
+import rewind  # noqa: F401  (before torch, whose threads then wait without spinning)
+
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np

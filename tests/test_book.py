@@ -191,6 +191,10 @@ def test_chapters_side_by_side_take_a_thread_each(monkeypatch, asked, n_jobs, sh
     assert runner._shares(n_jobs) == shares
 
 
+def test_these_tests_say_how_their_threads_wait():
+    assert os.environ.keys() >= rewind.PASSIVE_WAITING.keys()
+
+
 def test_what_the_user_says_of_waiting_threads_stays(monkeypatch):
     monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
     code = "import rewind, os, torch; print(os.environ['OMP_WAIT_POLICY'], torch.get_num_threads())"

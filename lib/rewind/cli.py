@@ -83,7 +83,7 @@ def _parser() -> argparse.ArgumentParser:
 
     run = commands.add_parser("run", help="execute chapters with papermill")
     run.add_argument("chapters", nargs="*", metavar="CHAPTER", help="numbers or names; all if none is given")
-    run.add_argument("--profile", default="quick")
+    run.add_argument("--profile", default="quick", help="quick (default), full, train or paper")
     run.add_argument("-p", action="append", default=[], metavar="NAME=VALUE", dest="parameters")
     run.add_argument("--force", action="store_true", help="run again what is unchanged")
     run.set_defaults(call=_run)
