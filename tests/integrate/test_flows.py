@@ -107,7 +107,7 @@ def test_flow_survives_a_checkpoint(tmp_path):
     options = {"dims": 2, "context": 1, "bins": 6, "hidden": 16}
     flow = stirred(SplineFlow(**options).start_from(adapted()))
     path = tmp_path / "flow.safetensors"
-    checkpoints.save(path, flow, configuration=options, data="", training={})
+    checkpoints.save(path, flow, SplineFlow, configuration=options, data="", training={})
     loaded = checkpoints.load(path, SplineFlow)
     x, context = unit(50, 2), unit(50, 1)
     assert torch.equal(flow.log_prob(x, context), loaded.log_prob(x, context))

@@ -14,6 +14,10 @@ from rewind.toys import robot_arm
 CONFIGURATION = {"noise": 0.1, "layers": 1, "bins": 4, "hidden": 8}
 
 
+def _blank():
+    """Stand for a builder without options."""
+
+
 @pytest.fixture
 def saved(tmp_path):
     torch.manual_seed(0)
@@ -23,6 +27,7 @@ def saved(tmp_path):
     checkpoints.save(
         path,
         model,
+        robot_arm.posterior_flow,
         configuration=CONFIGURATION,
         data=checkpoints.fingerprint(*data),
         training={"epochs": 3, "seconds": 1.5},
@@ -40,7 +45,7 @@ def test_log_prob_is_identical(saved):
 def test_says_what_it_is(saved):
     path, _, data = saved
     about = checkpoints.describe(path)
-    assert about["configuration"] == CONFIGURATION
+    assert about["configuration"] == CONFIGURATION | {"coordinates": "unfolded"}
     assert about["training"] == {"epochs": 3, "seconds": 1.5}
     assert about["data"] == checkpoints.fingerprint(*data)
     assert set(about["versions"]) == {"rewind", "torch"}
@@ -62,7 +67,7 @@ def test_leaves_no_temporary_file(saved):
     path, model, _ = saved
     before = path.read_bytes()
     with pytest.raises(TypeError):
-        checkpoints.save(path, model, configuration={"noise": object()}, data="", training={})
+        checkpoints.save(path, model, robot_arm.posterior_flow, configuration={"noise": object()}, data="", training={})
     assert path.read_bytes() == before
     assert list(path.parent.iterdir()) == [path]
 
@@ -72,7 +77,7 @@ def test_what_cannot_be_written_is_one_line_and_leaves_nothing(saved, tmp_path, 
     (tmp_path / "folder").mkdir()
     before = set(tmp_path.iterdir())
     with pytest.raises(InputError, match=r"cannot be written \(.*\); check the path") as caught:
-        checkpoints.save(tmp_path / name, saved[1], configuration={}, data="", training={})
+        checkpoints.save(tmp_path / name, saved[1], _blank, configuration={}, data="", training={})
     assert "\n" not in str(caught.value)
     assert set(tmp_path.iterdir()) == before
 
@@ -84,7 +89,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(saved):
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
     try:
         with pytest.raises(InputError, match=r"arm\.safetensors: cannot be written"):
-            checkpoints.save(path, model, configuration={}, data="", training={})
+            checkpoints.save(path, model, _blank, configuration={}, data="", training={})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert path.read_bytes() == before
@@ -134,4 +139,6 @@ def test_missing_file_and_folder(saved, tmp_path):
     with pytest.raises(InputError, match="no such checkpoint"):
         checkpoints.load(tmp_path / "absent.safetensors", robot_arm.posterior_flow)
     with pytest.raises(InputError, match="no such folder"):
-        checkpoints.save(tmp_path / "absent" / "a.safetensors", saved[1], configuration={}, data="", training={})
+        checkpoints.save(
+            tmp_path / "absent" / "a.safetensors", saved[1], _blank, configuration={}, data="", training={}
+        )

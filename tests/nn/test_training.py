@@ -15,9 +15,9 @@ import torch
 from chance import assert_agrees
 from rewind import progress
 from rewind.errors import InputError
-from rewind.nn import trainer, training
+from rewind.nn import checkpoints, trainer, training
 from rewind.nn.flows import ConditionalFlow, spline_flow
-from rewind.nn.training import Optimization, SimulatedBatches, fit
+from rewind.nn.training import Examples, Optimization, SimulatedBatches, fit
 
 SLOPE, WIDTH = 0.7, 0.5
 
@@ -70,12 +70,12 @@ def test_interrupted_training_goes_on_as_if_it_was_not(train, ema_decay, tmp_pat
     broken = untrained()
     loss, n_calls = broken.loss, 0
 
-    def failing(batch):
+    def failing(batch, weight):
         nonlocal n_calls
         n_calls += 1
         if n_calls == 26:
             raise InterruptedError
-        return loss(batch)
+        return loss(batch, weight)
 
     broken.loss = failing
     with pytest.raises(InterruptedError):
@@ -113,7 +113,7 @@ def test_stored_events_come_all_and_in_another_order_each_epoch():
             super().__init__()
             self.weight, self.seen = torch.nn.Parameter(torch.zeros(1)), []
 
-        def loss(self, batch):
+        def loss(self, batch, weight=None):
             if self.training:
                 self.seen.append(batch[0][:, 0].long().tolist())
             return (self.weight * batch[0]).square().mean()
@@ -232,7 +232,7 @@ def test_another_simulator_in_the_folder_is_refused(changed, named, tmp_path):
 def test_a_loss_that_ceases_to_be_finite_is_reported():
     model = untrained()
     loss, calls = model.loss, count()
-    model.loss = lambda batch: loss(batch) * (math.nan if next(calls) >= 6 else 1.0)  # three in each epoch
+    model.loss = lambda batch, _: loss(batch) * (math.nan if next(calls) >= 6 else 1.0)  # three in each epoch
     with pytest.raises(InputError, match="diverged in epoch 3: the loss is not finite"):
         short(model, batches(2), data(100, 2))
 
@@ -246,6 +246,95 @@ def test_damaged_state_is_reported(tmp_path):
     (tmp_path / "training.json").write_text("{")
     with pytest.raises(InputError, match=r"training\.json: damaged"):
         short(untrained(), batches(2), data(100, 2), epochs=1, run_dir=tmp_path)
+
+
+def whole(known, validation=None):
+    """Train with all examples in each batch and return the weights."""
+    model = untrained()
+    record = short(model, known, validation or data(500, 2), batch_size=10_000)
+    return weights(model), record["best_validation_loss"]
+
+
+def test_equal_weights_change_nothing():
+    plain, loss = whole(data(300, 1))
+    weighted, weighted_loss = whole(Examples(data(300, 1), torch.full((300,), 2.5)))
+    assert torch.equal(plain, weighted)
+    assert loss == weighted_loss
+
+
+def test_a_weight_of_two_is_the_event_twice():
+    known, weight = data(300, 1), torch.cat([torch.full((100,), 2.0), torch.ones(200)])
+    repeated = tuple(torch.cat([values[:100], values]) for values in known)
+    weighted, loss = whole(Examples(known, weight), Examples(known, weight))
+    twice, loss_twice = whole(repeated, repeated)
+    torch.testing.assert_close(weighted, twice, atol=1e-3, rtol=0)
+    assert loss == pytest.approx(loss_twice, abs=1e-4)
+
+
+def test_events_of_opposite_weights_cancel():
+    known, others = data(300, 1), data(200, 3, width=2.0)
+    joint = tuple(torch.cat([values, more, more]) for values, more in zip(known, others, strict=True))
+    signs = torch.cat([torch.ones(300), torch.ones(200), -torch.ones(200)])
+    weighted, _ = whole(Examples(joint, signs))
+    torch.testing.assert_close(weighted, whole(known)[0], atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize(
+    "weight",
+    [torch.zeros(100), -torch.ones(100), torch.full((100,), math.nan), torch.ones(100, 1)],
+    ids=["zero", "negative", "not a number", "another shape"],
+)
+def test_weights_without_a_positive_sum_are_refused(weight):
+    with pytest.raises(InputError, match="finite ones with a positive sum, one an event, are needed"):
+        short(untrained(), Examples(data(100, 1), weight), data(100, 2))
+
+
+def test_scales_that_were_never_fitted_are_refused():
+    model = ConditionalFlow(spline_flow(1, 1, layers=1, bins=4, hidden=16), 1, 1)
+    with pytest.raises(InputError, match=r"ConditionalFlow: its scales were never fitted \(target_scale, encoder\)"):
+        short(model, data(100, 1), data(100, 2))
+    short(model.fit_scales(*data(100, 1)), data(100, 1), data(100, 2), epochs=1)
+    again = ConditionalFlow(spline_flow(1, 1, layers=1, bins=4, hidden=16), 1, 1)
+    again.load_state_dict(model.state_dict())
+    short(again, data(100, 1), data(100, 2), epochs=1)
+
+
+def flow(hidden, *, layers=1):
+    return ConditionalFlow(spline_flow(1, 1, layers=layers, bins=4, hidden=hidden, blocks=1), 1, 1)
+
+
+def test_recipe_is_build_scale_fit_and_save(tmp_path):
+    parts = data(400, 1), data(200, 2)
+    plan = {"epochs": 2, "batch_size": 100, "seed": 3, "device": "cpu"}
+    model, record = training.train(
+        flow, {"hidden": 8}, *parts, tmp_path / "a.safetensors", examples=lambda _, given: Examples(given), **plan
+    )
+    torch.manual_seed(3)
+    by_hand = flow(8).fit_scales(*parts[0])
+    fit(by_hand, *parts, optimization=Optimization(3e-3, 1e-4), **plan)
+    assert torch.equal(weights(model), weights(by_hand))
+    assert record["n_training_events"] == 400
+    about = checkpoints.describe(tmp_path / "a.safetensors")
+    assert about["configuration"] == {"hidden": 8, "layers": 1}
+    assert about["data"] == checkpoints.fingerprint(*parts[0])
+    loaded = checkpoints.load(tmp_path / "a.safetensors", flow)
+    assert torch.equal(weights(loaded), weights(model))
+
+
+def test_recipe_keeps_what_is_given(tmp_path):
+    """Weights from a checkpoint are prepared, their scales with them: those of other events are not fitted."""
+    begun = untrained()
+    model, _ = training.train(
+        untrained,
+        {},
+        data(100, 1, width=3.0),
+        data(100, 2),
+        examples=lambda _, given: Examples(given),
+        prepare=lambda one: one.load_state_dict(begun.state_dict()),
+        epochs=1,
+        device="cpu",
+    )
+    assert torch.equal(model.target_scale.scale, begun.target_scale.scale)
 
 
 def test_bad_input():

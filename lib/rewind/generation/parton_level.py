@@ -107,17 +107,29 @@ def train_sampler(
         configuration = {"process": process, "alpha": alpha, "c_tg": c_tg, "dims": integrand.dims, **size}
         training = {"evaluations": evaluations, "seed": seed, "seconds": round(seconds, 1), "device": "cpu"}
         data = checkpoints.fingerprint(*(value for value in flow.state_dict().values()))
-        checkpoints.save(path, flow, configuration=configuration, data=data, training=training)
+        checkpoints.save(path, flow, _sampler, configuration=configuration, data=data, training=training)
     return flow
 
 
 def load_sampler(path: str | Path, process: str, **expected) -> SplineFlow:
     """Return the sampler of a checkpoint; raises InputError where it is another process' or damaged."""
+    return checkpoints.load(path, _sampler, process=process, **expected)
 
-    def build(process, alpha, c_tg, **size):
-        return SplineFlow(size.pop("dims"), **size)
 
-    return checkpoints.load(path, build, process=process, **expected)
+def _sampler(
+    process: str,
+    alpha: float,
+    c_tg: float,
+    dims: int,
+    *,
+    layers: int = 3,
+    bins: int = 16,
+    hidden: int = 64,
+    blocks: int = 2,
+    grid_bins: int = 32,
+) -> SplineFlow:
+    """Build an untrained sampler; process and couplings are only told to those who read the checkpoint."""
+    return SplineFlow(dims, layers=layers, bins=bins, hidden=hidden, blocks=blocks, grid_bins=grid_bins)
 
 
 def events(process: str, integrand: HadronicProcess, points: Tensor, rng: np.random.Generator) -> PartonEvents:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,9 +19,10 @@ from rewind.mem.detector_model import Response, rows, truth
 from rewind.mem.event_integrals import under
 from rewind.mem.integrand import Unknowns
 from rewind.mem.proposal_features import read
-from rewind.nn import checkpoints
+from rewind.nn import checkpoints, training
+from rewind.nn.batches import Examples
 from rewind.nn.preprocessing import Standardize
-from rewind.nn.training import Trainable, fit_and_save
+from rewind.nn.training import Trainable, weighted_mean
 
 __all__ = ["EventFlow", "Pairs", "Proposal", "learn", "load_proposal", "pairs", "train_proposal"]
 
@@ -29,12 +32,13 @@ _ROUNDS = 10
 @dataclass(frozen=True)
 class Pairs(Columns):
     """Hold what a proposal learns from: guided numbers ``(B, dims)``, features ``(B, H, F)`` by hypothesis, and which
-    of these is true ``(B,)``.
+    of these is true ``(B,)``, each with its ``weight`` ``(B,)``.
     """
 
     points: Tensor
     features: Tensor
     which: Tensor
+    weight: Tensor
 
 
 def _orientations(outgoing: Tensor) -> list[Tensor]:
@@ -47,8 +51,16 @@ def _orientations(outgoing: Tensor) -> list[Tensor]:
     return [outgoing * sign for sign in signs]
 
 
-def pairs(unknowns: Unknowns, outgoing: Tensor, generator: torch.Generator, *, cuts: dict | None = None) -> Pairs:
-    """Return training pairs from leading-order momenta ``(B, n, 4)``, those of events that are accepted.
+def pairs(
+    unknowns: Unknowns,
+    outgoing: Tensor,
+    generator: torch.Generator,
+    *,
+    cuts: dict | None = None,
+    weight: Tensor | None = None,
+) -> Pairs:
+    """Return training pairs from leading-order momenta ``(B, n, 4)``, with ``weight`` ``(B,)`` if not all alike, of
+    those events that are accepted.
 
     ``cuts`` changes the selection: a posterior does not depend on it, so that looser cuts cost nothing but events.
     Raises InputError for cuts on jets where the topology lets some be lost, since they decide which.
@@ -57,13 +69,14 @@ def pairs(unknowns: Unknowns, outgoing: Tensor, generator: torch.Generator, *, c
     if topology.lost and {"jet_pt", "jet_eta"} & set(cuts or {}):
         raise InputError("cuts: jet_pt and jet_eta decide which jets are lost, and must stay for this topology")
     topology = replace(topology, selection=topology.selection.changed(**(cuts or {})))
-    partons, event, _ = response.simulate(outgoing, topology, generator)
+    partons, event, kept = response.simulate(outgoing, topology, generator)
     which, partons = truth(event, partons, topology)
     found = rows(event, topology)
     features = read(found.flatten(0, 1), topology, response).unflatten(0, found.shape[:2])
     row = found[torch.arange(len(which)), which]
     points, _ = Guide(unknowns).from_units(unknowns.units(partons, row), row)
-    return Pairs(points.float(), features, which)
+    weight = torch.ones(len(outgoing)) if weight is None else weight
+    return Pairs(points.float(), features, which, weight[kept])
 
 
 def learn(
@@ -75,7 +88,7 @@ def learn(
     cuts: dict | None = None,
     at_once: int = 20_000,
     **options,
-) -> tuple[Proposal, dict]:
+) -> tuple[Proposal, dict[str, Any]]:
     """Return a proposal trained on leading-order momenta ``(B, n, 4)``, and its record.
 
     The first ``at_once`` of them validate; each of the others is measured in each of four orientations. ``cuts`` as
@@ -95,30 +108,46 @@ class Proposal(Trainable):
     """Model P(hypothesis | event) and p(v | hypothesis, event) of guided unit numbers ``(B, dims)``.
 
     Events are features ``(B, H, n_features)`` under all hypotheses; ``response`` is what it learns from, as
-    :meth:`rewind.mem.detector_model.Response.to_dict` writes it; ``size`` holds options of
-    :class:`~rewind.integrate.flows.SplineFlow`. For integrals the share ``uniform`` of the draws is even, which
-    bounds weights where the flow is wrong.
+    :meth:`rewind.mem.detector_model.Response.to_dict` writes it; ``layers``, ``bins``, ``hidden`` and ``blocks`` are
+    those of :class:`~rewind.integrate.flows.SplineFlow`. For integrals the share ``uniform`` of the draws is even,
+    which bounds weights where the flow is wrong.
     """
 
-    def __init__(self, dims: int, n_features: int, response: dict, *, uniform: float = 0.02, **size: int):
+    def __init__(
+        self,
+        dims: int,
+        n_features: int,
+        response: dict,
+        *,
+        uniform: float = 0.02,
+        layers: int = 3,
+        bins: int = 16,
+        hidden: int = 64,
+        blocks: int = 2,
+    ):
         super().__init__()
         self.dims, self.uniform, self.response = dims, uniform, Response.from_dict(response)
         self.scale = Standardize(n_features)
-        self.flow = SplineFlow(dims, n_features, **size)
+        self.flow = SplineFlow(dims, n_features, layers=layers, bins=bins, hidden=hidden, blocks=blocks)
         self.choice = nn.Sequential(
             nn.Linear(n_features, 64), nn.GELU(), nn.Linear(64, 64), nn.GELU(), nn.Linear(64, 1)
         )
+
+    def fit_scales(self, points: Tensor, features: Tensor, which: Tensor) -> Proposal:
+        """Standardise the features of true hypotheses."""
+        self.scale.fit(features[torch.arange(len(which)), which])
+        return self
 
     def log_probability(self, features: Tensor) -> Tensor:
         """Return ln P(hypothesis | event) ``(B, H)``."""
         return self.choice(self.scale(features.float()))[..., 0].log_softmax(1)
 
-    def loss(self, batch) -> Tensor:
+    def loss(self, batch: Sequence[Tensor], weight: Tensor | None = None) -> Tensor:
         """Return the negative mean log-likelihood of unit numbers and true hypotheses, given features."""
         points, features, which = batch
         event = torch.arange(len(which), device=which.device)
         inner = self.flow.log_prob(points.double(), self.scale(features[event, which]))
-        return -(inner + self.log_probability(features)[event, which]).mean()
+        return weighted_mean(-(inner + self.log_probability(features)[event, which]), weight)
 
     def log_prob(self, which: Tensor, points: Tensor, features: Tensor) -> Tensor:
         """Return the logarithm of the density ``(B,)`` of what :meth:`sample` draws for events ``(B, H, F)``."""
@@ -222,38 +251,33 @@ def train_proposal(
     response: Response,
     path: str | Path | None = None,
     *,
-    size: dict | None = None,
+    size: dict[str, Any] | None = None,
     start: str | Path | None = None,
-    seed: int = 0,
-    **training,
-) -> tuple[Proposal, dict]:
+    **options: Any,
+) -> tuple[Proposal, dict[str, Any]]:
     """Return a proposal trained on pairs, and its record; keep the weights of the lowest ``validation`` loss.
 
     ``size`` holds options of :class:`Proposal`; with ``start`` the proposal of that checkpoint is trained on. With
-    ``path`` the checkpoint is written there; ``training`` holds options of :func:`rewind.nn.training.fit_and_save`.
+    ``path`` the checkpoint is written there; ``options`` are those of :func:`rewind.nn.training.train`.
     Raises InputError as that does, and for a ``start`` with a size or of another response.
     """
     if start is None:
         configuration = {"dims": train.points.shape[1], "n_features": train.features.shape[2]}
         configuration |= {"response": response.to_dict(), **(size or {})}
-        torch.manual_seed(seed)
-        model = Proposal(**configuration)
-        model.scale.fit(train.features[torch.arange(len(train)), train.which])
     else:
-        model, configuration = load_proposal(start), checkpoints.describe(start)["configuration"]
-        if size or model.response.to_dict() != response.to_dict():
+        begun, configuration = load_proposal(start), checkpoints.describe(start)["configuration"]
+        if size or begun.response.to_dict() != response.to_dict():
             raise InputError(f"{start}: a start has its own size, and must have learnt this response")
-    record = fit_and_save(
-        model,
-        tuple(vars(train).values()),
-        tuple(vars(validation).values()),
+    return training.train(
+        Proposal,
+        configuration,
+        train,
+        validation,
         path,
-        configuration=configuration,
-        n_events=len(train),
-        seed=seed,
-        **({"batch_size": 1024, "learning_rate": 3e-3, "ema_decay": 0.99} | training),
+        prepare=lambda model: start and model.load_state_dict(begun.state_dict()),
+        examples=lambda _, pairs: Examples((pairs.points, pairs.features, pairs.which), pairs.weight),
+        **({"batch_size": 1024, "learning_rate": 3e-3, "ema_decay": 0.99} | options),
     )
-    return model, record
 
 
 def load_proposal(path: str | Path) -> Proposal:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from hashlib import sha256
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 import rewind
 from rewind.errors import InputError
 
-__all__ = ["describe", "fingerprint", "load", "save"]
+__all__ = ["complete", "describe", "fingerprint", "load", "resolving", "save"]
 
 
 def fingerprint(*data: Tensor) -> str:
@@ -35,12 +36,51 @@ def _digest(data: Iterable[Tensor]) -> str:
     return digest.hexdigest()
 
 
-def save(path: str | Path, model: nn.Module, *, configuration: dict, data: str, training: dict) -> None:
-    """Write ``model`` with its ``configuration``, the ``data`` fingerprint and the ``training`` record.
+Build = Callable[..., nn.Module]
+Resolve = Callable[[dict[str, Any]], dict[str, Any]]
 
-    Normalisation constants are buffers of the model, so they are inside. The file takes its name when whole.
-    Raises InputError where it cannot be written.
+
+def resolving(resolve: Resolve) -> Callable[[Build], Build]:
+    """Decorate a builder whose options depend on others: ``resolve`` says what those mean that are None or nested."""
+
+    def decorate(build: Build) -> Build:
+        build.resolve = resolve
+        return build
+
+    return decorate
+
+
+def complete(build: Build, configuration: dict[str, Any]) -> dict[str, Any]:
+    """Return ``configuration`` with every option of ``build`` and its value, as JSON has it.
+
+    Raises TypeError for options that ``build`` does not have.
+
+    >>> def build(width, *, layers=2): ...
+    >>> complete(build, {"width": 8})
+    {'width': 8, 'layers': 2}
     """
+    bound = signature(build).bind(**configuration)
+    bound.apply_defaults()
+    options = getattr(build, "resolve", dict)(bound.arguments)
+    return json.loads(json.dumps(options))
+
+
+def save(
+    path: str | Path,
+    model: nn.Module,
+    build: Build,
+    *,
+    configuration: dict[str, Any],
+    data: str,
+    training: dict[str, Any],
+) -> None:
+    """Write ``model``, which is ``build(**configuration)``, with the ``data`` fingerprint and the ``training`` record.
+
+    What is written of the configuration is complete: a default that changes later changes no model. Normalisation
+    constants are buffers of the model, so they are inside. The file takes its name when whole. Raises InputError
+    where it cannot be written.
+    """
+    configuration = complete(build, configuration)
     path = Path(path)
     if not path.parent.is_dir():
         raise InputError(f"{path.parent}: no such folder; make it first")
@@ -124,7 +164,7 @@ def _renamed(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     return {new(name): values for name, values in weights.items()}
 
 
-def load(path: str | Path, build: Callable[..., nn.Module], **expected) -> nn.Module:
+def load(path: str | Path, build: Build, **expected: Any) -> nn.Module:
     """Return the model ``build(**configuration)`` with the weights of a checkpoint.
 
     Raises InputError for a file that is missing or damaged, and says what differs where the stored
@@ -141,17 +181,17 @@ def load(path: str | Path, build: Callable[..., nn.Module], **expected) -> nn.Mo
     if differing:
         raise InputError(f"{path}: made with another configuration: {'; '.join(differing)}")
     try:
-        model = build(**stored)
+        model = build(**complete(build, stored))
     except TypeError as error:
         raise InputError(f"{path}: its configuration {stored} does not fit {build.__name__} ({error})") from error
     wanted = {name: tuple(values.shape) for name, values in model.state_dict().items()}
-    found = {name: tuple(values.shape) for name, values in weights.items()}
-    if wanted != found:
-        odd = sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))
+    there = {name: tuple(values.shape) for name, values in weights.items()}
+    if wanted != there:
+        odd = sorted(name for name in wanted.keys() | there.keys() if wanted.get(name) != there.get(name))
         name = odd[0]
         raise InputError(
             f"{path}: {len(odd)} tensors do not fit the model, first '{name}': "
-            f"{found.get(name, 'absent')} there, {wanted.get(name, 'absent')} here"
+            f"{there.get(name, 'absent')} there, {wanted.get(name, 'absent')} here"
         )
     model.load_state_dict(weights)
     return model.eval()

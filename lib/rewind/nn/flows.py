@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import normflows as nf
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from rewind.nn.preprocessing import Chart, Standardize
-from rewind.nn.training import Trainable
+from rewind.nn.training import Trainable, weighted_mean
 from rewind.random_numbers import optional_generator
 
 __all__ = ["ConditionalFlow", "base_noise", "draw", "spline_flow"]
@@ -113,6 +114,6 @@ class ConditionalFlow(Trainable):
         target = self.chart.inverse(coordinates, event.repeat_interleave(n, dim=0))
         return target.reshape(len(event), n, target.shape[1])
 
-    def loss(self, batch) -> Tensor:
+    def loss(self, batch: Sequence[Tensor], weight: Tensor | None = None) -> Tensor:
         """Return the negative mean log-likelihood of (target, event)."""
-        return -self.log_prob(*batch).mean()
+        return weighted_mean(-self.log_prob(*batch), weight)

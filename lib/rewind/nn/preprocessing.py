@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -11,10 +13,14 @@ __all__ = ["Chart", "Standardize", "fold", "positive_part", "unfold"]
 
 
 class Standardize(nn.Module):
-    """Shift and scale features to mean 0 and standard deviation 1, with the constants in buffers."""
+    """Shift and scale features to mean 0 and standard deviation 1, with the constants in buffers.
+
+    ``is_fitted`` says whether these were ever set, by :meth:`fit` or from a checkpoint.
+    """
 
     def __init__(self, features: int):
         super().__init__()
+        self.is_fitted = False
         self.register_buffer("mean", torch.zeros(features))
         self.register_buffer("scale", torch.ones(features))
 
@@ -25,7 +31,12 @@ class Standardize(nn.Module):
         self.mean.copy_(values.mean(0))
         spread = values.std(0)
         self.scale.copy_(torch.where(spread > 0, spread, torch.ones_like(spread)))
+        self.is_fitted = True
         return self
+
+    def _load_from_state_dict(self, *given: Any) -> None:
+        super()._load_from_state_dict(*given)
+        self.is_fitted = True
 
     def forward(self, values: Tensor) -> Tensor:
         """Return standardised ``values``."""

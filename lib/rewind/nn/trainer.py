@@ -16,7 +16,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from rewind.errors import InputError
-from rewind.nn.training import Optimization, SimulatedBatches, Trainable, epoch_seed
+from rewind.nn.batches import epoch_seed, start_epoch
+from rewind.nn.training import Optimization, Trainable
 from rewind.progress import visible
 
 __all__ = ["train"]
@@ -30,12 +31,12 @@ class _Steps(lightning.LightningModule):
         self.model, self.optimization = model, optimization
 
     def training_step(self, batch, _index):
-        loss = self.model.loss(batch)
-        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(batch[0]), prog_bar=True)
+        loss = self.model.loss(*batch)
+        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(batch[0][0]), prog_bar=True)
         return loss
 
     def validation_step(self, batch, _index):
-        self.log("validation_loss", self.model.loss(batch), batch_size=len(batch[0]), prog_bar=True)
+        self.log("validation_loss", self.model.loss(*batch), batch_size=len(batch[0][0]), prog_bar=True)
 
     def configure_optimizers(self):
         plan = self.optimization
@@ -62,9 +63,7 @@ class _Progress(lightning.Callback):
 
     def on_train_epoch_start(self, trainer, _model):
         torch.manual_seed(epoch_seed(self.seed, trainer.current_epoch))
-        loader = trainer.train_dataloader
-        simulated = isinstance(loader.dataset, SimulatedBatches)
-        (loader.dataset if simulated else loader.sampler.sampler).epoch = trainer.current_epoch
+        start_epoch(trainer.train_dataloader, trainer.current_epoch)
 
     def on_train_epoch_end(self, trainer, _model):
         metrics, names = trainer.callback_metrics, ("train_loss", "validation_loss")

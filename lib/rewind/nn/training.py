@@ -5,19 +5,31 @@ from __future__ import annotations
 import json
 import math
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from pickle import UnpicklingError
+from typing import Any, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import BatchSampler, DataLoader, IterableDataset, Sampler, TensorDataset
 
 from rewind.errors import InputError
-from rewind.nn.checkpoints import fingerprint, save
+from rewind.nn.batches import (
+    Examples,
+    SimulatedBatches,
+    as_examples,
+    fingerprint_of,
+    loader,
+    weighted_mean,
+)
+from rewind.nn.checkpoints import complete, save
+from rewind.nn.preprocessing import Standardize
 
-__all__ = ["Optimization", "SimulatedBatches", "Trainable", "fit", "fit_and_save"]
+__all__ = ["Examples", "Optimization", "SimulatedBatches", "Trainable", "fit", "train", "weighted_mean"]
+
+Model = TypeVar("Model", bound="Trainable")
+Data = TypeVar("Data")
 
 
 @dataclass(frozen=True)
@@ -37,77 +49,28 @@ class Optimization:
 
 
 class Trainable(nn.Module):
-    """Be a model that :func:`fit` can train; subclasses define ``loss(batch)``."""
+    """Be a model that :func:`fit` can train; subclasses define ``loss(batch, weight)``."""
 
-    def loss(self, batch: Sequence[Tensor]) -> Tensor:
-        """Return the scalar to minimise on a batch."""
+    def fit_scales(self, *values: Tensor) -> Self:
+        """Take normalisation constants from training examples; nothing to do for a model that has none."""
+        return self
+
+    def loss(self, batch: Sequence[Tensor], weight: Tensor | None = None) -> Tensor:
+        """Return the scalar to minimise on a batch, by :func:`weighted_mean` of what each event loses."""
         raise NotImplementedError
 
 
-def epoch_seed(seed: int, epoch: int) -> int:
-    """Return the seed of an epoch of a training."""
-    return seed * 1_000_003 + epoch
+def _unfitted(model: nn.Module) -> list[str]:
+    """Name those parts of a model whose constants were never fitted."""
+    return [name for name, part in model.named_modules() if isinstance(part, Standardize) and not part.is_fitted]
 
 
-class SimulatedBatches(IterableDataset):
-    """Draw every batch afresh from a simulator: ``simulate(n, generator)`` returns a tuple of tensors.
-
-    Each epoch has its own seed, so that no event is seen twice and a resumed training goes on as it would
-    have.
-    """
-
-    def __init__(
-        self,
-        simulate: Callable[[int, torch.Generator], tuple[Tensor, ...]],
-        *,
-        batch_size: int,
-        n_batches: int,
-        seed: int,
-    ):
-        self.simulate, self.batch_size, self.n_batches, self.seed = simulate, batch_size, n_batches, seed
-        self.epoch = 0
-
-    def __len__(self) -> int:
-        return self.n_batches
-
-    def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
-        generator = torch.Generator().manual_seed(epoch_seed(self.seed, self.epoch))
-        for _ in range(self.n_batches):
-            yield self.simulate(self.batch_size, generator)
-
-
-class _Shuffle(Sampler[int]):
-    """Give every epoch its own order, the same in a training that was interrupted."""
-
-    def __init__(self, n: int, seed: int):
-        self.n, self.seed, self.epoch = n, seed, 0
-
-    def __len__(self) -> int:
-        return self.n
-
-    def __iter__(self) -> Iterator[int]:
-        generator = torch.Generator().manual_seed(epoch_seed(self.seed, self.epoch))
-        yield from torch.randperm(self.n, generator=generator).tolist()
-
-
-def _loader(data, batch_size: int, seed: int | None = None) -> DataLoader:
-    if isinstance(data, SimulatedBatches):
-        return DataLoader(data, batch_size=None)
-    lengths = {len(values) for values in data}
-    if len(lengths) != 1 or 0 in lengths:
-        raise InputError(f"training data of lengths {sorted(lengths)}: equal lengths of at least 1 are needed")
-    n = lengths.pop()
-    order = range(n) if seed is None else _Shuffle(n, seed)
-    batches = BatchSampler(order, batch_size, drop_last=False)
-    return DataLoader(TensorDataset(*data), batch_size=None, sampler=batches)
-
-
-def _fingerprint(train: tuple[Tensor, ...] | SimulatedBatches) -> str:
-    """Return the fingerprint of stored training data, or of the first batch that is simulated."""
-    if isinstance(train, SimulatedBatches):
-        train.epoch = 0
-        train = next(iter(train))
-    return fingerprint(*train)
+def _require_scales(model: nn.Module) -> None:
+    if missing := _unfitted(model):
+        raise InputError(
+            f"{type(model).__name__}: its scales were never fitted ({', '.join(missing)}); "
+            "call its fit_scales with training data first"
+        )
 
 
 def _claim(folder: Path, plan: dict) -> Path | None:
@@ -134,8 +97,8 @@ def _claim(folder: Path, plan: dict) -> Path | None:
 
 def fit(
     model: Trainable,
-    train: tuple[Tensor, ...] | SimulatedBatches,
-    validation: tuple[Tensor, ...],
+    train: tuple[Tensor, ...] | Examples | SimulatedBatches,
+    validation: tuple[Tensor, ...] | Examples,
     *,
     epochs: int,
     batch_size: int = 1024,
@@ -149,16 +112,22 @@ def fit(
 ) -> dict:
     """Train ``model`` in place, leave it with the weights of the lowest validation loss, return the record.
 
-    ``train`` is a tuple of tensors of equal length, shuffled every epoch, or :class:`SimulatedBatches`. With
-    ``run_dir`` an interrupted training goes on from its last epoch when called again. ``ema_decay`` averages
-    the weights, ``patience`` stops after that many epochs without gain, ``clip`` bounds the gradient's norm.
-    The record holds losses by epoch, seconds, device and the best validation loss. Raises InputError for data
-    of unequal length, for a ``run_dir`` of another training, and where the loss of any epoch is not finite.
+    ``train`` and ``validation`` hold tensors of equal length in the order in which the model's ``loss`` takes them: for
+    conditional densities targets first, then events. They are tuples, or :class:`~rewind.nn.batches.Examples` with
+    weights, which may be negative where the loss is a sum over events. ``train`` is shuffled every epoch; it may be
+    :class:`~rewind.nn.batches.SimulatedBatches` instead. The model's ``fit_scales`` must have been called. With
+    ``run_dir`` an interrupted training goes on from its last epoch when called again. ``ema_decay`` averages the
+    weights, ``patience`` stops after that many epochs without gain, ``clip`` bounds the gradient's norm. The record
+    holds losses by epoch, seconds, device and the best validation loss. Raises InputError for data of unequal length,
+    weights whose sum is not positive, scales that were never fitted, a ``run_dir`` of another training, and where the
+    loss of any epoch is not finite.
     """
     if epochs < 1:
         raise InputError(f"epochs = {epochs}: at least 1 is needed")
+    _require_scales(model)
+    train, validation = (as_examples(data) for data in (train, validation))
     optimization = optimization or Optimization()
-    loaders = _loader(train, batch_size, seed), _loader(validation, 4 * batch_size)
+    loaders = loader(train, batch_size, seed), loader(validation, 4 * batch_size)
     plan = {
         "weights": {name: list(values.shape) for name, values in model.state_dict().items()},
         "optimization": asdict(optimization),
@@ -170,8 +139,8 @@ def fit(
         "ema_decay": ema_decay,
         "seed": seed,
         "simulator's seed": getattr(train, "seed", None),
-        "training data": _fingerprint(train),
-        "validation data": fingerprint(*validation),
+        "training data": fingerprint_of(train),
+        "validation data": fingerprint_of(validation),
         "format of its state": 2,
     }
     from rewind.nn import trainer  # takes seconds, so only to train
@@ -197,24 +166,40 @@ def fit(
     return record
 
 
-def fit_and_save(
-    model: Trainable,
-    train: tuple[Tensor, ...],
-    validation: tuple[Tensor, ...],
-    path: str | Path | None,
+def train(
+    build: Callable[..., Model],
+    configuration: dict[str, Any],
+    train: Data,
+    validation: Data,
+    path: str | Path | None = None,
     *,
-    configuration: dict,
-    n_events: int,
+    examples: Callable[[Model, Data], Examples],
+    prepare: Callable[[Model], Any] | None = None,
+    n_events: int | None = None,
+    seed: int = 0,
     learning_rate: float = 3e-3,
     weight_decay: float = 1e-4,
-    **options,
-) -> dict:
-    """Train as :func:`fit` does with ``options``, write the checkpoint to ``path`` unless None, return the record.
+    **options: Any,
+) -> tuple[Model, dict[str, Any]]:
+    """Return ``build(**configuration)`` trained by :func:`fit` with ``options``, and its record.
 
-    The record also holds the number of training events; ``configuration`` is what builds the model again.
+    ``seed`` decides initial weights and the order of events. ``prepare`` changes the untrained model (weights that are
+    given). ``examples(model, data)`` says what it learns from, with weights; scales that are not fitted yet are
+    fitted to those of ``train``, each counting alike. Unless ``path`` is None the checkpoint is written there. The
+    record also holds the number of training events, by default that of examples. Raises InputError as :func:`fit`
+    and :func:`rewind.nn.checkpoints.save` do.
     """
-    optimization = Optimization(learning_rate=learning_rate, weight_decay=weight_decay)
-    record = fit(model, train, validation, optimization=optimization, **options) | {"n_training_events": n_events}
+    configuration = complete(build, configuration)
+    torch.manual_seed(seed)
+    model = build(**configuration)
+    if prepare is not None:
+        prepare(model)
+    known = examples(model, train)
+    if _unfitted(model):
+        model.fit_scales(*known.values)
+    plan = Optimization(learning_rate=learning_rate, weight_decay=weight_decay)
+    record = fit(model, known, examples(model, validation), optimization=plan, seed=seed, **options)
+    record["n_training_events"] = len(known.values[0]) if n_events is None else n_events
     if path is not None:
-        save(path, model, configuration=configuration, data=fingerprint(*train), training=record)
-    return record
+        save(path, model, build, configuration=configuration, data=fingerprint_of(known), training=record)
+    return model, record

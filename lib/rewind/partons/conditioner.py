@@ -6,16 +6,19 @@ Directions are unit vectors, so that no azimuth has a seam.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from rewind.errors import InputError
-from rewind.nn import checkpoints
+from rewind.nn import checkpoints, training
+from rewind.nn.batches import Examples
 from rewind.nn.mdmm import Multipliers
 from rewind.nn.preprocessing import Standardize
-from rewind.nn.training import Trainable, fit_and_save
+from rewind.nn.training import Trainable
 from rewind.partons.dataset import PARTONS, ROLES, Dataset
 from rewind.partons.inputs import EventEncoder, event_columns, event_tensor, turn, turn_back
 from rewind.partons.jet_roles import JetRoles, load_roles, roles_network
@@ -126,28 +129,25 @@ class Conditioner(Trainable):
         gluon = nn.functional.pad(boost[:, None], (2, 0)) - heavy.sum(1)
         return torch.cat([heavy, gluon[:, None]], 1)
 
-    def terms(self, batch) -> dict[str, Tensor]:
+    def terms(
+        self, batch: Sequence[Tensor], weight: Tensor | None = None, kinds: Sequence[str] = ("huber", "mmd")
+    ) -> dict[str, Tensor]:
         """Return the losses of a batch (targets, events): ``huber`` ``(5,)`` of PARTONS and boost, ``mmd`` ``(4,)``.
 
-        The last MMD is that of all 13 numbers.
+        The last MMD is that of all 13 numbers. Other than Huber's losses, MMDs need weights that are not negative.
         """
         target, event = batch
         out, wanted = self(event), self._standardized(self._coordinates(target, event))
-        distance = nn.functional.huber_loss(out, wanted, reduction="none")
         scale = torch.tensor(_GLUON).to(out)
         gluon = [torch.asinh(p[:, -1] / scale) for p in (self.inside(out), turn(target, event[:, :4]))]
-        by_particle = distance[:, :-1].unflatten(1, (_N_HEAVY, 4)).mean((0, 2))
-        rest = torch.stack([nn.functional.huber_loss(*gluon), distance[:, -1].mean()])
-        pairs = [(out[:, 4 * i : 4 * i + 4], wanted[:, 4 * i : 4 * i + 4]) for i in range(_N_HEAVY)]
-        return {
-            "huber": torch.cat([by_particle, rest]),
-            "mmd": torch.stack([mmd_loss(*pair, bandwidths=_BANDWIDTHS) for pair in [*pairs, (out, wanted)]]),
-        }
+        of = {"huber": lambda: _huber((out, wanted), gluon, weight), "mmd": lambda: _discrepancies(out, wanted, weight)}
+        return {kind: of[kind]() for kind in kinds}
 
-    def loss(self, batch) -> Tensor:
+    def loss(self, batch: Sequence[Tensor], weight: Tensor | None = None) -> Tensor:
         """Return the damped Lagrangian in training, and in evaluation the objective with its penalty instead."""
-        terms = self.terms(batch)
-        objective = sum(w * terms[kind].mean() for kind, w in zip(("huber", "mmd"), self.weights, strict=True))
+        weights = {kind: w for kind, w in zip(("huber", "mmd"), self.weights, strict=True) if w}
+        terms = self.terms(batch, weight, [*weights, *(kind for kind in self.constrained if kind not in weights)])
+        objective = sum(w * terms[kind].mean() for kind, w in weights.items())
         if not self.constrained:
             return objective
         values = torch.cat([terms[kind] for kind in self.constrained])
@@ -159,6 +159,22 @@ class Conditioner(Trainable):
         p = turn_back(self.inside(self(event)), event[:, :4]).double()
         masses = p.new_tensor([*_MASSES, 0.0])
         return torch.cat([((p**2).sum(-1) + masses**2).sqrt()[..., None], p], -1)
+
+
+def _huber(points: tuple[Tensor, Tensor], gluons: tuple[Tensor, Tensor], weight: Tensor | None) -> Tensor:
+    """Return Huber's losses ``(5,)`` of H, t_had and t_lep, of the gluon and of the boost."""
+    distance, of_gluon = (nn.functional.huber_loss(*pair, reduction="none") for pair in (points, gluons))
+    if weight is not None:
+        distance, of_gluon = (weight[:, None] * values for values in (distance, of_gluon))
+    by_particle = distance[:, :-1].unflatten(1, (_N_HEAVY, 4)).mean((0, 2))
+    return torch.cat([by_particle, torch.stack([of_gluon.mean(), distance[:, -1].mean()])])
+
+
+def _discrepancies(out: Tensor, wanted: Tensor, weight: Tensor | None) -> Tensor:
+    """Return the squared maximum mean discrepancies ``(4,)`` of H, t_had and t_lep, and of all numbers."""
+    pairs = [(out[:, 4 * i : 4 * i + 4], wanted[:, 4 * i : 4 * i + 4]) for i in range(_N_HEAVY)]
+    both = None if weight is None else (weight, weight)
+    return torch.stack([mmd_loss(*pair, bandwidths=_BANDWIDTHS, weights=both) for pair in [*pairs, (out, wanted)]])
 
 
 _BANDWIDTHS = (0.3, 1.0, 3.0)
@@ -196,16 +212,15 @@ def train_conditioner(
     validation: Dataset,
     path: str | Path | None = None,
     *,
-    size: dict | None = None,
+    size: dict[str, Any] | None = None,
     max_jets: int | None = None,
     roles: str | Path | None = None,
-    seed: int = 0,
-    **training,
-) -> tuple[Conditioner, dict]:
+    **options: Any,
+) -> tuple[Conditioner, dict[str, Any]]:
     """Return a conditioner trained on ``train`` and its record; keep the weights of the lowest ``validation`` loss.
 
     ``size`` holds options of :func:`conditioner`; ``max_jets`` is the most of any training event unless given. With
-    ``path`` the checkpoint is written there; ``training`` holds options of :func:`rewind.nn.training.fit_and_save`.
+    ``path`` the checkpoint is written there; ``options`` are those of :func:`rewind.nn.training.train`.
     ``roles`` is the checkpoint of a network, trained on other events, whose scores become inputs; ``max_jets`` is then
     that network's. Raises InputError as that does.
     """
@@ -214,23 +229,16 @@ def train_conditioner(
     if network is not None:
         about = checkpoints.describe(roles)["configuration"]
         configuration |= {"max_jets": about.pop("max_jets"), "roles": about}
-    torch.manual_seed(seed)
-    model = conditioner(**configuration)
-    if network is not None:
-        model.roles.load_state_dict(network.state_dict())
-    tensors = model.tensors(train)
-    model.fit_scales(*tensors)
-    record = fit_and_save(
-        model,
-        tensors,
-        model.tensors(validation),
+    return training.train(
+        conditioner,
+        configuration,
+        train,
+        validation,
         path,
-        configuration=configuration,
-        n_events=len(train),
-        seed=seed,
-        **({"batch_size": 512, "learning_rate": 2e-3} | training),
+        prepare=lambda model: network and model.roles.load_state_dict(network.state_dict()),
+        examples=lambda model, data: Examples(model.tensors(data), data.weight),
+        **({"batch_size": 512, "learning_rate": 2e-3} | options),
     )
-    return model, record
 
 
 def load_conditioner(path: str | Path) -> Conditioner:

@@ -6,14 +6,17 @@ count alike. SPANet scores sets of jets, both of a Higgs boson together; here ea
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from rewind.errors import InputError
-from rewind.nn import checkpoints
-from rewind.nn.training import Trainable, fit_and_save
+from rewind.nn import checkpoints, training
+from rewind.nn.batches import Examples
+from rewind.nn.training import Trainable, weighted_mean
 from rewind.partons.dataset import ROLES, Dataset
 from rewind.partons.inputs import EventEncoder, event_tensor
 
@@ -44,11 +47,12 @@ class JetRoles(Trainable):
         log_p = scores.masked_fill(~there[:, None, 2:], -torch.inf).log_softmax(2)
         return nn.functional.pad(log_p, (0, self.max_jets - log_p.shape[2]), value=-torch.inf)
 
-    def loss(self, batch) -> Tensor:
+    def loss(self, batch: Sequence[Tensor], weight: Tensor | None = None) -> Tensor:
         """Return the mean of −ln p over jets with a role."""
         roles, event = batch
-        found, jet = (roles >= 0).nonzero(as_tuple=True)
-        return -self.log_probabilities(event)[found, roles[found, jet], jet].mean()
+        which, jet = (roles >= 0).nonzero(as_tuple=True)
+        lost = -self.log_probabilities(event)[which, roles[which, jet], jet]
+        return weighted_mean(lost, None if weight is None else weight[which])
 
     @torch.no_grad()
     def scores(self, data: Dataset) -> Tensor:
@@ -87,31 +91,25 @@ def train_roles(
     validation: Dataset,
     path: str | Path | None = None,
     *,
-    size: dict | None = None,
+    size: dict[str, Any] | None = None,
     max_jets: int | None = None,
-    seed: int = 0,
-    **training,
-) -> tuple[JetRoles, dict]:
+    **options: Any,
+) -> tuple[JetRoles, dict[str, Any]]:
     """Return a network trained on ``train`` and its record; keep the weights of the lowest ``validation`` loss.
 
     ``size`` holds options of :func:`roles_network`; ``max_jets`` is the most of any training event unless given. With
-    ``path`` the checkpoint is written there; ``training`` holds options of :func:`rewind.nn.training.fit_and_save`.
-    Raises InputError as that does.
+    ``path`` the checkpoint is written there; ``options`` are those of :func:`rewind.nn.training.train`. Raises
+    InputError as that does.
     """
-    configuration = {"max_jets": max_jets or int(train.jet_mask.sum(1).max()), **(size or {})}
-    torch.manual_seed(seed)
-    model = roles_network(**configuration)
-    record = fit_and_save(
-        model,
-        model.tensors(train),
-        model.tensors(validation),
+    return training.train(
+        roles_network,
+        {"max_jets": max_jets or int(train.jet_mask.sum(1).max()), **(size or {})},
+        train,
+        validation,
         path,
-        configuration=configuration,
-        n_events=len(train),
-        seed=seed,
-        **({"batch_size": 256, "learning_rate": 2e-3} | training),
+        examples=lambda model, data: Examples(model.tensors(data), data.weight),
+        **({"batch_size": 256, "learning_rate": 2e-3} | options),
     )
-    return model, record
 
 
 def load_roles(path: str | Path) -> JetRoles:

@@ -8,18 +8,19 @@ latent: what a transformer of its own reads in the event.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from rewind.errors import InputError
-from rewind.nn import checkpoints, sequential
+from rewind.nn import checkpoints, sequential, training
+from rewind.nn.batches import Examples
 from rewind.nn.flows import ConditionalFlow, spline_flow
 from rewind.nn.piecewise import normal_quantile
 from rewind.nn.preprocessing import Chart, Standardize
-from rewind.nn.training import fit_and_save
 from rewind.partons import conditioner as regression
 from rewind.partons import coordinates
 from rewind.partons.dataset import Dataset
@@ -166,17 +167,21 @@ class UnfoldingFlow(ConditionalFlow):
         partons, fractions = self.partons(values, event)
         return Draws(*(found.unflatten(0, (-1, n)) for found in (partons, fractions, values)))
 
-    def loss(self, batch) -> Tensor:
+    def loss(self, batch: Sequence[Tensor], weight: Tensor | None = None) -> Tensor:
         """Return the negative mean log-likelihood of (numbers, event), in training with the loss of drawn partons."""
-        likelihood = super().loss(batch)
+        likelihood = super().loss(batch, weight)
         if self.sampled_weight == 0 or not self.training:
             return likelihood
-        return likelihood + self.sampled_weight * self._discrepancy(*(values[:_N_COMPARED] for values in batch))
+        few = [values[:_N_COMPARED] for values in batch]
+        return likelihood + self.sampled_weight * self._discrepancy(
+            *few, None if weight is None else weight[:_N_COMPARED]
+        )
 
-    def _discrepancy(self, target: Tensor, event: Tensor) -> Tensor:
+    def _discrepancy(self, target: Tensor, event: Tensor, weight: Tensor | None) -> Tensor:
         drawn = self.flow.sample(len(event), context=self.encoder(event))[0]
         drawn = self.chart.inverse(self.target_scale.inverse(drawn), event)
-        return mmd_loss(*(_spectrum(values) for values in (drawn, target)), bandwidths=_BANDWIDTHS)
+        pair, both = (_spectrum(drawn), _spectrum(target)), None if weight is None else (weight, weight)
+        return mmd_loss(*pair, bandwidths=_BANDWIDTHS, weights=both)
 
 
 def _exact_frame(event: Tensor) -> Tensor:
@@ -226,43 +231,44 @@ def train_unfolding(
     path: str | Path | None = None,
     *,
     crossed: tuple[Dataset, str | Path] | None = None,
-    size: dict | None = None,
-    seed: int = 0,
-    **training,
-) -> tuple[UnfoldingFlow, dict]:
+    size: dict[str, Any] | None = None,
+    **options: Any,
+) -> tuple[UnfoldingFlow, dict[str, Any]]:
     """Return a flow trained on ``train`` and its record; keep the weights of the lowest ``validation`` loss.
 
     ``conditioner`` is a checkpoint: its weights stay frozen inside, and the free latent's transformer starts from a
     copy of those it shares. It must not have seen the events of ``train``. Those that it has seen can be used as well
     (cross-fitting, 1608.00060): ``crossed`` holds them, and the checkpoint of a conditioner of the same configuration
     that has not. ``size`` holds options of :func:`unfolding_flow`. With ``path`` the checkpoint is written there;
-    ``training`` holds options of :func:`rewind.nn.training.fit_and_save`. Raises InputError as that and
+    ``options`` are those of :func:`rewind.nn.training.train`. Raises InputError as that and
     :func:`rewind.nn.checkpoints.load` do, and for conditioners of other configurations.
     """
     regressor = regression.load_conditioner(conditioner)
     configuration = {"conditioner": checkpoints.describe(conditioner)["configuration"], **(size or {})}
-    torch.manual_seed(seed)
-    model = unfolding_flow(**configuration)
-    model.conditioner.load_state_dict(regressor.state_dict())
-    if model.encoder.events is not None:
-        begin, given = model.encoder.events.state_dict(), regressor.encoder.state_dict()
-        model.encoder.events.load_state_dict(begin | {k: v for k, v in given.items() if k in begin})
-    tensors = model.tensors(train)
-    if crossed is not None:
-        others = _tensors(*crossed, configuration)
-        tensors = tuple(torch.cat(pair) for pair in zip(tensors, others, strict=True))
-    model.fit_scales(*tensors)
-    record = fit_and_save(
-        model,
-        tensors,
-        model.tensors(validation),
+
+    def prepare(model: UnfoldingFlow) -> None:
+        model.conditioner.load_state_dict(regressor.state_dict())
+        if model.encoder.events is not None:
+            begin, given = model.encoder.events.state_dict(), regressor.encoder.state_dict()
+            model.encoder.events.load_state_dict(begin | {k: v for k, v in given.items() if k in begin})
+
+    def examples(model: UnfoldingFlow, data: Dataset) -> Examples:
+        parts = [(model.tensors(data), data.weight)]
+        if data is train and crossed is not None:
+            parts.append((_tensors(*crossed, configuration), crossed[0].weight))
+        values, weights = zip(*parts, strict=True)
+        return Examples(tuple(torch.cat(pair) for pair in zip(*values, strict=True)), torch.cat(weights))
+
+    return training.train(
+        unfolding_flow,
+        configuration,
+        train,
+        validation,
         path,
-        configuration=configuration,
-        n_events=len(tensors[0]),
-        seed=seed,
-        **({"batch_size": 256, "learning_rate": 2e-3, "ema_decay": 0.999} | training),
+        prepare=prepare,
+        examples=examples,
+        **({"batch_size": 256, "learning_rate": 2e-3, "ema_decay": 0.999} | options),
     )
-    return model, record
 
 
 def _tensors(data: Dataset, conditioner: str | Path, configuration: dict) -> tuple[Tensor, Tensor]:

@@ -68,17 +68,29 @@ def mmd(
     return float(_mmd(*tensors, bandwidths))
 
 
-def mmd_loss(p: Tensor, q: Tensor, *, bandwidths: Sequence[float] = (0.1, 0.3, 1.0, 3.0)) -> Tensor:
+def mmd_loss(
+    p: Tensor,
+    q: Tensor,
+    *,
+    bandwidths: Sequence[float] = (0.1, 0.3, 1.0, 3.0),
+    weights: tuple[Tensor, Tensor] | None = None,
+) -> Tensor:
     """Return the squared maximum mean discrepancy as a differentiable scalar of tensors ``(n, d)`` and ``(m, d)``.
 
     The kernel is a sum of Gaussians exp(−|x − y|²/2h²) with widths h in units of the features, which the caller
     standardises. Pairs of a point with itself are left out: the estimator is unbiased, zero on average for equal
-    distributions whatever the sizes, and sometimes negative (Gretton et al., JMLR 13 (2012) 723). Raises InputError
-    for other shapes and for fewer than two points.
+    distributions whatever the sizes, and sometimes negative (Gretton et al., JMLR 13 (2012) 723). ``weights``
+    ``(n,)`` and ``(m,)`` need not sum to one. Raises InputError for other shapes, for fewer than two points and for
+    negative weights, of which a batch may have too many.
     """
     if p.ndim != 2 or q.ndim != 2 or p.shape[1] != q.shape[1] or min(len(p), len(q)) < 2:
         raise InputError(f"samples of shapes {tuple(p.shape)} and {tuple(q.shape)}: (n, d) and (m, d), n, m ≥ 2 needed")
-    w, v = (values.new_full((len(values),), 1 / len(values)) for values in (p, q))
+    if weights is None:
+        w, v = (values.new_full((len(values),), 1 / len(values)) for values in (p, q))
+    else:
+        if any((weight < 0).any() for weight in weights):
+            raise InputError("weights: some are negative; the mean discrepancy of a batch needs positive ones")
+        w, v = ((weight / weight.sum()).to(p) for weight in weights)
     return _mmd(p, q, w, v, bandwidths)
 
 

@@ -14,16 +14,19 @@ quarks and the jets before: what a double Gaussian takes as independent may depe
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from rewind import kinematics
 from rewind.integrate import SplineFlow
-from rewind.nn import checkpoints
+from rewind.nn import checkpoints, training
+from rewind.nn.batches import Examples
 from rewind.nn.preprocessing import Standardize
-from rewind.nn.training import Trainable, fit_and_save
+from rewind.nn.training import Trainable, weighted_mean
 from rewind.nn.transformer import SetEncoder
 from rewind.random_numbers import optional_generator
 from rewind.transfer.quark_jets import LEAST_PT, QUARKS, LogFactors, Partons, QuarkJets, Reconstruction
@@ -76,10 +79,10 @@ class LearntTransfer(Trainable):
         return events.partons
 
     def tensors(self, events: QuarkJets) -> tuple[Tensor, ...]:
-        """Return features, jets' coordinates, their flags, p_T^miss and weights, as :meth:`loss` takes them."""
+        """Return features, jets' coordinates, their flags and p_T^miss, as :meth:`loss` takes them."""
         partons, reco = events.partons, events.reconstruction
         missing = _missing(reco.met, partons)
-        parts = _features(partons), _coordinates(reco, partons), reco.has_jet, missing, events.weight
+        parts = _features(partons), _coordinates(reco, partons), reco.has_jet, missing
         return tuple(values.float() for values in parts)
 
     def fit_scales(self, events: QuarkJets) -> LearntTransfer:
@@ -122,10 +125,9 @@ class LearntTransfer(Trainable):
         """Return what the angles' factor reads of the energy's coordinate ``(n, 1)``."""
         return self.energy.scale(x).clip(-5, 5).float()
 
-    def loss(self, batch: tuple[Tensor, ...]) -> Tensor:
-        """Return the negative weighted mean log-density of what :meth:`tensors` returns."""
-        *parts, weight = batch
-        return -(weight * self._inner_factors(*parts).total).sum() / weight.sum()
+    def loss(self, batch: Sequence[Tensor], weight: Tensor | None = None) -> Tensor:
+        """Return the negative mean log-density of what :meth:`tensors` returns."""
+        return weighted_mean(-self._inner_factors(*batch).total, weight)
 
     def log_factors(self, target: Reconstruction, event: Partons) -> LogFactors:
         """Return ln p(reco | partons) of ``B`` targets and as many events, factor by factor."""
@@ -216,29 +218,24 @@ def train_transfer(
     validation: QuarkJets,
     path: str | Path | None = None,
     *,
-    size: dict | None = None,
-    seed: int = 0,
-    **training,
-) -> tuple[LearntTransfer, dict]:
+    size: dict[str, Any] | None = None,
+    **options: Any,
+) -> tuple[LearntTransfer, dict[str, Any]]:
     """Return a trained transfer function and its record; keep the weights of the lowest ``validation`` loss.
 
-    ``size`` holds options of :class:`LearntTransfer`. With ``path`` the checkpoint is written there; ``training``
-    holds options of :func:`rewind.nn.training.fit_and_save`. Raises InputError as that does.
+    ``size`` holds options of :class:`LearntTransfer`. With ``path`` the checkpoint is written there; ``options`` are
+    those of :func:`rewind.nn.training.train`. Raises InputError as that does.
     """
-    torch.manual_seed(seed)
-    configuration = dict(size or {})
-    model = LearntTransfer(**configuration).fit_scales(train)
-    record = fit_and_save(
-        model,
-        model.tensors(train),
-        model.tensors(validation),
+    return training.train(
+        LearntTransfer,
+        size or {},
+        train,
+        validation,
         path,
-        configuration=configuration,
-        n_events=len(train),
-        seed=seed,
-        **({"batch_size": 256, "learning_rate": 2e-3, "ema_decay": 0.995} | training),
+        prepare=lambda model: model.fit_scales(train),
+        examples=lambda model, events: Examples(model.tensors(events), events.weight),
+        **({"batch_size": 256, "learning_rate": 2e-3, "ema_decay": 0.995} | options),
     )
-    return model, record
 
 
 def load_transfer(path: str | Path) -> LearntTransfer:

@@ -257,7 +257,9 @@ def test_gradients_reach_the_parameters_and_checkpoints_keep_them(n_legs, reques
     idle = {name for name, p in net.named_parameters() if p.grad is None or (p.grad == 0).all()}
     assert idle <= {"encoder.token"}
     shape = {"n_legs": n_legs, "width": 16, "encoder_layers": 1}
-    checkpoints.save(tmp_path / "pairing.safetensors", net, configuration=shape, data="", training={})
+    checkpoints.save(
+        tmp_path / "pairing.safetensors", net, pairing.pairing_network, configuration=shape, data="", training={}
+    )
     again = checkpoints.load(tmp_path / "pairing.safetensors", pairing.pairing_network, n_legs=n_legs)
     assert torch.equal(again.choose(batch[0]), net.choose(batch[0]))
 

@@ -6,6 +6,7 @@ none is known. Candidates are the ordered pairs of different b-tagged jets. Mome
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations, permutations
 
@@ -18,7 +19,7 @@ from rewind.errors import InputError
 from rewind.neutrino.classical.jet_scale import leg_jets
 from rewind.neutrino.dataset import MAX_JETS, Dataset
 from rewind.neutrino.flows.inputs import event_encoder, event_tensor, unpack
-from rewind.nn.training import Trainable
+from rewind.nn.training import Trainable, weighted_mean
 from rewind.physics.constants import M_TOP
 from rewind.stats import Estimate
 
@@ -235,10 +236,11 @@ class PairingNetwork(Trainable):
         allowed = tagged[:, first] & tagged[:, second]
         return (scores[:, 0, first] + scores[:, 1, second]).masked_fill(~allowed, -torch.inf).log_softmax(1)
 
-    def loss(self, batch) -> Tensor:
+    def loss(self, batch: Sequence[Tensor], weight: Tensor | None = None) -> Tensor:
         """Return the cross-entropy of a batch of :func:`training_tensors`."""
         event, right = batch
-        return nn.functional.nll_loss(self.log_probabilities(event), right)
+        lost = nn.functional.nll_loss(self.log_probabilities(event), right, reduction="none")
+        return weighted_mean(lost, weight)
 
     @torch.no_grad()
     def choose(self, event: Tensor) -> Tensor:

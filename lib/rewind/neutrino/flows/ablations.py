@@ -10,6 +10,7 @@ from torch import Tensor
 from rewind.errors import InputError
 from rewind.neutrino.classical.pairing import PairingNetwork
 from rewind.neutrino.flows.flow import NeutrinoModel
+from rewind.nn.batches import Examples, as_examples
 from rewind.nn.training import Optimization, fit
 
 __all__ = ["Trial", "borrow_encoder", "freeze_encoder", "trial"]
@@ -52,8 +53,8 @@ def freeze_encoder(flow: NeutrinoModel) -> NeutrinoModel:
 
 def trial(
     flow: NeutrinoModel,
-    train: tuple[Tensor, Tensor],
-    validation: tuple[Tensor, Tensor],
+    train: tuple[Tensor, Tensor] | Examples,
+    validation: tuple[Tensor, Tensor] | Examples,
     unseen: tuple[Tensor, Tensor],
     *,
     n_events: int,
@@ -72,14 +73,15 @@ def trial(
     of events; the weights of the lowest ``validation`` loss are kept. Posterior means are over ``n_draws`` draws of
     the first ``n_sampled`` events. Raises InputError where there are fewer events than asked for, or more than rows.
     """
-    if not 1 <= n_events <= min(len(train[0]), n_rows):
-        raise InputError(f"n_events = {n_events}: from 1 to {len(train[0])} events and {n_rows} rows are there")
+    values, weight = as_examples(train)
+    if not 1 <= n_events <= min(len(values[0]), n_rows):
+        raise InputError(f"n_events = {n_events}: from 1 to {len(values[0])} events and {n_rows} rows are there")
     rows = torch.arange(n_rows) % n_events
-    train = tuple(values[rows] for values in train)
+    known = Examples(tuple(part[rows] for part in values), None if weight is None else weight[rows])
     optimization = optimization or Optimization(learning_rate=3e-3, weight_decay=1e-4)
-    flow.fit_scales(*train)
+    flow.fit_scales(*known.values)
     options = {"epochs": epochs, "batch_size": batch_size, "optimization": optimization}
-    fit(flow, train, validation, seed=seed, device=device, **options)
+    fit(flow, known, validation, seed=seed, device=device, **options)
     truth, event = unseen
     with torch.no_grad():
         loss = -flow.log_prob(truth, event)

@@ -9,6 +9,7 @@ and both angles start from that guess, and splines learn the rest.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -22,7 +23,7 @@ from rewind.nn.encoders import ObjectEncoder
 from rewind.nn.flows import spline_flow
 from rewind.nn.piecewise import PiecewiseDensity, normal_quantile
 from rewind.nn.preprocessing import Standardize
-from rewind.nn.training import Trainable
+from rewind.nn.training import Trainable, weighted_mean
 from rewind.physics.circles import Circles, direction, equal_directions
 from rewind.physics.constants import M_TOP, M_W, SQRT_S
 
@@ -315,9 +316,9 @@ class MassFlow(Trainable):
         best = self.pairing_probability(event).argmax(1)
         return parts.frame.by_leg(_jets_of_pairings(parts)[torch.arange(len(event)), best])
 
-    def loss(self, batch) -> Tensor:
+    def loss(self, batch: Sequence[Tensor], weight: Tensor | None = None) -> Tensor:
         """Return the negative mean log-likelihood of (neutrinos, events)."""
-        return -self.log_prob(*batch).mean()
+        return weighted_mean(-self.log_prob(*batch), weight)
 
     def sample(self, event: Tensor, n: int = 1) -> Tensor:
         """Return ``n`` draws an event, ``(len(event), n, 2, 3)``, from torch's global generator.

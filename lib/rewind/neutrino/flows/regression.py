@@ -18,7 +18,7 @@ from rewind.neutrino.flows.charts import CanonicalChart
 from rewind.neutrino.flows.inputs import event_encoder, event_tensor
 from rewind.nn.encoders import ObjectEncoder
 from rewind.nn.preprocessing import Standardize
-from rewind.nn.training import Trainable
+from rewind.nn.training import Trainable, weighted_mean
 
 __all__ = ["NeutrinoRegression", "neutrino_regression"]
 
@@ -57,11 +57,11 @@ class NeutrinoRegression(Trainable):
         inside = self.target_scale.inverse(self(event))
         return self.chart.inverse(inside, event).reshape(-1, self.n_legs, 3)
 
-    def loss(self, batch) -> Tensor:
+    def loss(self, batch: Sequence[Tensor], weight: Tensor | None = None) -> Tensor:
         """Return the mean squared error of (neutrinos, events), each component in units of its spread."""
         target, event = batch
         wanted = self.target_scale(self.chart(target.flatten(1), event)[0])
-        return nn.functional.mse_loss(self(event), wanted)
+        return weighted_mean((self(event) - wanted).square().mean(1), weight)
 
 
 def neutrino_regression(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,8 +12,8 @@ from rewind.neutrino.classical import jet_scale, pairing
 from rewind.neutrino.classical.pairing import PairingNetwork, pairing_network
 from rewind.neutrino.dataset import Dataset
 from rewind.neutrino.flows.flow import NeutrinoModel, neutrino_flow
-from rewind.nn import checkpoints
-from rewind.nn.training import fit_and_save
+from rewind.nn import checkpoints, training
+from rewind.nn.batches import Examples
 
 __all__ = ["flow_tensors", "load_flow", "load_pairing", "train_flow", "train_pairing"]
 
@@ -33,15 +34,14 @@ def train_flow(
     validation: Dataset,
     path: str | Path | None = None,
     *,
-    size: dict | None = None,
-    seed: int = 0,
-    **training,
-) -> tuple[NeutrinoModel, dict]:
+    size: dict[str, Any] | None = None,
+    **options: Any,
+) -> tuple[NeutrinoModel, dict[str, Any]]:
     """Return a flow trained on ``train`` and its record; keep the weights of the lowest ``validation`` loss.
 
     ``size`` holds options of :func:`~rewind.neutrino.flows.flow.neutrino_flow`; the jet scale is fitted to ``train``.
-    With ``path`` the checkpoint is written there; ``training`` holds options of
-    :func:`rewind.nn.training.fit_and_save`. Raises InputError as that does.
+    With ``path`` the checkpoint is written there; ``options`` are those of :func:`rewind.nn.training.train`.
+    Raises InputError as that does.
     """
     scale = jet_scale.fit(train)
     configuration = {
@@ -49,21 +49,20 @@ def train_flow(
         **(size or {}),
         "jet_scale": [round(value, 6) for value in vars(scale).values()],
     }
-    torch.manual_seed(seed)
-    model = neutrino_flow(**configuration)
-    tensors = flow_tensors(model, train)
-    model.fit_scales(*tensors)
-    record = fit_and_save(
-        model,
-        tensors,
-        flow_tensors(model, validation),
+    return training.train(
+        neutrino_flow,
+        configuration,
+        train,
+        validation,
         path,
-        configuration=configuration,
+        examples=_flow_examples,
         n_events=len(train),
-        seed=seed,
-        **({"batch_size": 1024, "learning_rate": 3e-3, "ema_decay": 0.999} | training),
+        **({"batch_size": 1024, "learning_rate": 3e-3, "ema_decay": 0.999} | options),
     )
-    return model, record
+
+
+def _flow_examples(model: NeutrinoModel, data: Dataset) -> Examples:
+    return Examples(flow_tensors(model, data), torch.cat([data.weight, data.weight[data.matched]]))
 
 
 def load_flow(path: str | Path, n_legs: int) -> NeutrinoModel:
@@ -76,25 +75,19 @@ def train_pairing(
     validation: Dataset,
     path: str | Path | None = None,
     *,
-    size: dict | None = None,
-    seed: int = 0,
-    **training,
-) -> tuple[PairingNetwork, dict]:
+    size: dict[str, Any] | None = None,
+    **options: Any,
+) -> tuple[PairingNetwork, dict[str, Any]]:
     """Return a pairing network trained on the matched events of ``train``, and its record; see :func:`train_flow`."""
-    configuration = {"n_legs": train.n_legs, **(size or {})}
-    torch.manual_seed(seed)
-    model, tensors = pairing_network(**configuration), pairing.training_tensors(train)
-    record = fit_and_save(
-        model,
-        tensors,
-        pairing.training_tensors(validation),
+    return training.train(
+        pairing_network,
+        {"n_legs": train.n_legs, **(size or {})},
+        train,
+        validation,
         path,
-        configuration=configuration,
-        n_events=int(train.matched.sum()),
-        seed=seed,
-        **({"batch_size": 512, "learning_rate": 3e-3} | training),
+        examples=lambda _, data: Examples(pairing.training_tensors(data), data.weight[data.matched]),
+        **({"batch_size": 512, "learning_rate": 3e-3} | options),
     )
-    return model, record
 
 
 def load_pairing(path: str | Path, n_legs: int) -> PairingNetwork:
