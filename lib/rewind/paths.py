@@ -46,7 +46,11 @@ def notebooks(folder: Path) -> list[Path]:
 
 
 def notebook(folder: Path, name: str) -> Path:
-    """Return the notebook of the chapter that a number or name means; raise InputError for an unknown one."""
+    """Return the notebook of the chapter that a number or name means; raise InputError for an unknown one.
+
+    >>> notebook(root(), "2").name
+    '02_robot_arm.ipynb'
+    """
     stem, chapters = Path(name).stem, notebooks(folder)
     for path in chapters:
         if path.stem == stem or (stem.isdigit() and int(path.stem[:2]) == int(stem)):

@@ -115,7 +115,12 @@ def _shares(n_jobs: int) -> tuple[int, int]:
 
 
 def environment(n_threads: int, profile: str) -> dict[str, str]:
-    """Return the environment of a chapter's kernel: so many threads, which wait without spinning, and its profile."""
+    """Return the environment of a chapter's kernel: so many threads, which wait without spinning, and its profile.
+
+    >>> kernel = environment(2, "quick")
+    >>> kernel["OMP_NUM_THREADS"], kernel["OMP_WAIT_POLICY"]
+    ('2', 'PASSIVE')
+    """
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
     ours = {"JPY_SESSION_NAME": "", records.PROFILE: profile}  # from JupyterLab or not
     return rewind.PASSIVE_WAITING | os.environ | dict.fromkeys(names, str(n_threads)) | ours
