@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
+import small_book
 from rewind import events
 
 settings.register_profile(
@@ -25,6 +26,14 @@ settings.register_profile(
 settings.load_profile("steady")  # --hypothesis-profile=explore: fresh seeds, which a failure prints
 torch.set_num_threads(1)
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it, and so their children
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch):
+    """A book of two small chapters, and the folder it lies in as the current one."""
+    small_book.write(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
 
 
 @pytest.fixture(scope="session")
