@@ -30,6 +30,8 @@ def test_rows_of_inner_columns_go_along():
     assert chosen.x.tolist() == [3, 4, 0]
     assert chosen.y is None
     assert chosen.inner.z.tolist() == [[6, 7], [8, 9], [0, 1]]
+    assert list(chosen.known()) == ["x", "inner"]
+    assert list(chosen.tensors()) == ["x"]
     assert len(Outer(torch.zeros(0))) == len(Inner()) == 0
 
 

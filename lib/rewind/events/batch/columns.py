@@ -36,6 +36,10 @@ class Columns:
         every = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: values for name, values in every.items() if values is not None}
 
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the fields by name that are tensors."""
+        return {name: values for name, values in self.known().items() if isinstance(values, Tensor)}
+
     def __len__(self) -> int:
         return next((len(values) for values in self.known().values()), 0)
 
