@@ -1,5 +1,6 @@
 """Events of weight one follow the integrand."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -13,6 +14,18 @@ from rewind.integrate import (
     unweight,
 )
 from rewind.toys.integrands import INTEGRANDS
+
+
+def test_the_integral_does_not_depend_on_when_enough_points_are_kept():
+    """A tenth of all points has weight 10, one is kept, two are tried at once: stopping there gives 2.05 for 1."""
+    generator = torch.Generator().manual_seed(12)
+
+    def tenth(x):
+        return 10.0 * (x[:, 0] < 0.1)
+
+    options = {"pilot": 300, "events": 300, "batch": 2}
+    values = [unweight(tenth, Uniform(1), 1, generator, **options).integral.value for _ in range(1_000)]
+    assert abs(np.mean(values) - 1) < 5 * np.std(values) / len(values) ** 0.5
 
 
 def test_unweighted_points_follow_the_integrand():

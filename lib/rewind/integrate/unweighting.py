@@ -9,6 +9,7 @@ True
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -24,8 +25,9 @@ __all__ = ["Unweighted", "unweight"]
 class Unweighted(NamedTuple):
     """Hold ``points`` ``(n, dims)`` that follow f/∫f, and how they were found.
 
-    ``integral`` is ∫ f from all points tried; ``efficiency`` the share of them that was kept, ``repeated`` how many
-    of the n points are copies of another one.
+    ``integral`` is ∫ f from as many points as the pilot foretold, so that it does not depend on when enough were kept;
+    ``efficiency`` is the share of all points tried that was kept, ``repeated`` how many of the n points are copies of
+    another one.
     """
 
     points: Tensor
@@ -54,20 +56,23 @@ def unweight(
     """
     if n < 1 or batch < 1:
         raise InputError(f"n = {n}, batch = {batch}: at least one of each is needed")
-    largest = largest_weight(_weighted(integrand, sampler, pilot, generator)[1], events)
+    piloted = _weighted(integrand, sampler, pilot, generator)[1]
+    largest = largest_weight(piloted, events)
     if largest == 0:
         raise InputError(f"integrand: zero at most of {pilot} points; train the sampler before unweighting")
+    foretold = math.ceil(n * largest / float(piloted.mean()) / batch)
     kept, weights, n_kept = [], [], 0
-    while n_kept < n:
+    while n_kept < n or len(weights) < foretold:
         points, weight = _weighted(integrand, sampler, batch, generator)
         chance = torch.rand(len(weight), generator=generator, dtype=weight.dtype, device=generator.device)
         copies = (weight / largest + chance.to(weight)).floor().long()
         kept.append(points.repeat_interleave(copies, 0))
         weights.append(weight)
         n_kept += len(kept[-1])
-    kept, integral = torch.cat(kept)[:n], summarize(torch.cat(weights))
+    efficiency = n_kept / (batch * len(weights))
+    kept, integral = torch.cat(kept)[:n], summarize(torch.cat(weights[:foretold]))
     repeated = int(kept.diff(dim=0).eq(0).all(1).sum())
-    return Unweighted(kept, integral, n_kept / integral.n, repeated)
+    return Unweighted(kept, integral, efficiency, repeated)
 
 
 def _weighted(integrand: Integrand, sampler: Sampler, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
