@@ -18,9 +18,10 @@ import torch
 from rewind import paths
 from rewind.generation import parton_level
 from rewind.mem import event_integrals, proposal
-from rewind.mem.angle_map import Guided
-from rewind.mem.detector_model import DILEPTON, TTH, Topology, rows
-from rewind.mem.integrand import DileptonUnknowns, TTHUnknowns, Unknowns
+from rewind.mem.angle_map import MappedIntegrand
+from rewind.mem.integrand import DileptonIntegrand, EventIntegrand, TTHIntegrand
+from rewind.mem.measured import rows
+from rewind.mem.topologies import DILEPTON, TTH, Topology
 
 
 class Process(NamedTuple):
@@ -28,14 +29,14 @@ class Process(NamedTuple):
 
     name: str
     topology: Topology
-    unknowns: type[Unknowns]
+    integrand: type[EventIntegrand]
     proposal: str
     evaluations: int
 
 
 PROCESSES = {
-    "dilepton": Process("ttbar_dilepton", DILEPTON, DileptonUnknowns, "dilepton_proposal", 2_000),
-    "tth": Process("tth_semileptonic", TTH, TTHUnknowns, "tth_proposal", 20_000),
+    "dilepton": Process("ttbar_dilepton", DILEPTON, DileptonIntegrand, "dilepton_proposal", 2_000),
+    "tth": Process("tth_semileptonic", TTH, TTHIntegrand, "tth_proposal", 20_000),
 }
 
 
@@ -46,24 +47,24 @@ def main():
     parser.add_argument("--events", type=int, default=20)
     parser.add_argument("--repeats", type=int, default=6)
     parser.add_argument("--evaluations", type=int, help="of an event")
-    parser.add_argument("--guided", action="store_true", help="in guided coordinates")
+    parser.add_argument("--mapped", action="store_true", help="in the coordinates of the angle map")
     options = parser.parse_args()
     process = PROCESSES[options.process]
     generator = torch.Generator().manual_seed(77)
     checkpoints = paths.root() / "data/checkpoints"
     model = proposal.load_proposal(checkpoints / f"{process.proposal}.safetensors")
-    unknowns = process.unknowns(parton_level.hadronic_process(process.name), model.response)
+    integrand = process.integrand(parton_level.hadronic_process(process.name), model.detector)
     sampler = parton_level.load_sampler(checkpoints / f"{process.name}_sampler.safetensors", process.name)
     outgoing = parton_level.leading_order(process.name, 8 * options.events, generator, sampler=sampler)
-    event = model.response.simulate(outgoing, process.topology, generator)[1][: options.events]
-    found, n = rows(event, process.topology), options.evaluations or process.evaluations
-    flow = proposal.EventFlow(unknowns, model)
-    long = event_integrals.summarize(event_integrals.draw(unknowns, flow, found, 4 * n, generator).weights).value[:, 0]
-    integrand = Guided(unknowns) if options.guided else unknowns
+    event = model.detector.simulate(outgoing, process.topology, generator)[1][: options.events]
+    every, n = rows(event, process.topology), options.evaluations or process.evaluations
+    flow = proposal.EventFlow(integrand, model)
+    long = event_integrals.summarize(event_integrals.draw(integrand, flow, every, 4 * n, generator).weights).value[:, 0]
+    integrand = MappedIntegrand(integrand) if options.mapped else integrand
     print("iterations  bins  adapting  deviation  quoted error  within 3")
     for iterations, bins, adapting in product((3, 5), (8, 12, 24), (0.3, 0.5, 0.7)):
         schedule = {"iterations": iterations, "bins": bins, "adapting": adapting}
-        runs = [event_integrals.by_vegas(integrand, found, n, generator, **schedule) for _ in range(options.repeats)]
+        runs = [event_integrals.by_vegas(integrand, every, n, generator, **schedule) for _ in range(options.repeats)]
         off = torch.stack([run.value[:, 0] / long - 1 for run in runs])
         quoted = torch.stack([run.error / run.value[:, 0] for run in runs])
         rms, inside = off.square().mean(0).sqrt().median(), (off.abs() < 3 * quoted).double().mean()

@@ -18,8 +18,8 @@ from safetensors import safe_open
 from rewind import events, paths
 from rewind.generation import parton_level
 from rewind.mem import proposal
-from rewind.mem.detector_model import rows
-from rewind.mem.integrand import DileptonUnknowns, TTHLostUnknowns, TTHUnknowns
+from rewind.mem.integrand import DileptonIntegrand, TTHIntegrand, TTHLostIntegrand
+from rewind.mem.measured import rows
 from rewind.neutrino import dataset as neutrino_dataset
 from rewind.neutrino.classical import pairing
 from rewind.neutrino.flows import training
@@ -116,13 +116,13 @@ def of_proposal(name, process, kind):
     model = proposal.load_proposal(shipped(name))
     draw = model.flow.sample
     model.flow.sample = lambda *given, dtype: draw(*given, dtype=torch.float64)  # it asks for single
-    unknowns, outgoing = kind(parton_level.hadronic_process(process), model.response), at_leading_order(process)
-    learnt = proposal.pairs(unknowns, outgoing, seeded())[:N_EVENTS]
-    found = rows(model.response.simulate(outgoing, unknowns.topology, seeded())[1][:N_EVENTS], unknowns.topology)
-    flow = proposal.EventFlow(unknowns, model)
-    which, points, log_density = flow.sample(found, N_DRAWS, seeded())
+    integrand, outgoing = kind(parton_level.hadronic_process(process), model.detector), at_leading_order(process)
+    learnt = proposal.pairs(integrand, outgoing, seeded())[:N_EVENTS]
+    found = rows(model.detector.simulate(outgoing, integrand.topology, seeded())[1][:N_EVENTS], integrand.topology)
+    flow = proposal.EventFlow(integrand, model)
+    which, points, log_density = flow.sample_and_log_prob(found, N_DRAWS, seeded())
     return {
-        "log P of hypotheses": model.log_probability(flow.read(found)),
+        "log P of hypotheses": model.log_probability(flow.features(found)),
         "log p": model.log_prob(learnt.which, learnt.points, learnt.features),
         "drawn hypotheses": which,
         "draws": points,
@@ -132,10 +132,10 @@ def of_proposal(name, process, kind):
 
 
 def tth_lost_proposal():
-    response = proposal.load_proposal(shipped("tth_lost_proposal")).response
-    topology, outgoing = TTHLostUnknowns.topology, at_leading_order("tth_semileptonic")[:N_EVENTS]
-    lost = response.log_lost(outgoing[:, topology.lights + topology.lost], topology.selection)
-    return {"log P lost": lost, **of_proposal("tth_lost_proposal", "tth_semileptonic", TTHLostUnknowns)}
+    detector = proposal.load_proposal(shipped("tth_lost_proposal")).detector
+    topology, outgoing = TTHLostIntegrand.topology, at_leading_order("tth_semileptonic")[:N_EVENTS]
+    lost = detector.log_lost(outgoing[:, topology.lights + topology.lost], topology.selection)
+    return {"log P lost": lost, **of_proposal("tth_lost_proposal", "tth_semileptonic", TTHLostIntegrand)}
 
 
 def transfer():
@@ -165,14 +165,14 @@ OUTPUTS = {
     "conditioner": lambda: of_conditioner("conditioner"),
     "conditioner_half": lambda: of_conditioner("conditioner_half"),
     "conditioner_with_scores": conditioner_with_scores,
-    "dilepton_proposal": lambda: of_proposal("dilepton_proposal", "ttbar_dilepton", DileptonUnknowns),
+    "dilepton_proposal": lambda: of_proposal("dilepton_proposal", "ttbar_dilepton", DileptonIntegrand),
     "learnt_transfer": transfer,
     "nu2_flow": nu2_flow,
     "nu2_pairing": nu2_pairing,
     "nu_flow": nu_flow,
     "robot_arm": arm,
     "tth_lost_proposal": tth_lost_proposal,
-    "tth_proposal": lambda: of_proposal("tth_proposal", "tth_semileptonic", TTHUnknowns),
+    "tth_proposal": lambda: of_proposal("tth_proposal", "tth_semileptonic", TTHIntegrand),
     "tth_semileptonic_sampler": lambda: of_sampler("tth_semileptonic"),
     "ttbar_dilepton_sampler": lambda: of_sampler("ttbar_dilepton"),
     "unfolding_flow": unfolding,

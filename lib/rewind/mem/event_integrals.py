@@ -1,8 +1,12 @@
 """One integral for each event, with its error: by a proposal that was learnt once, or by VEGAS adapted to each event.
 
-An integrand has ``dims`` unknowns and a ``polynomial(u, row)``: values ``(B, K)``, coefficients of a polynomial in the
-parameters, the first of which is positive and serves as the value. An event comes as rows ``(B, H, R)``, one for each
-hypothesis of which jet stems from which parton; hypotheses are summed.
+An integrand has ``dims`` unit-hypercube variables and a ``polynomial(u, row)``: values ``(B, K)``, coefficients of a
+polynomial in the parameters, the first of which is positive and serves as the value. An event comes as rows
+``(B, H, R)``, one for each hypothesis of which jet stems from which parton; hypotheses are summed.
+
+>>> integrals = summarize(torch.tensor([[[2.0], [0.0], [2.0], [1.0]]], dtype=torch.float64))
+>>> float(integrals.value), float(integrals.largest), bool(integrals.trusted)
+(1.25, 0.4, False)
 """
 
 from __future__ import annotations
@@ -17,6 +21,7 @@ from torch import Tensor
 from rewind.errors import InputError
 from rewind.events.batch.columns import Columns
 from rewind.integrate import VegasGrid, ZeroIntegrandError
+from rewind.random_numbers import require_generator
 
 __all__ = [
     "EventIntegrals",
@@ -42,18 +47,18 @@ class Integrand(Protocol):
     dims: int
 
     def polynomial(self, u: Tensor, row: Tensor) -> Tensor:
-        """Return coefficients ``(B, K)`` at unit numbers ``(B, dims)`` for rows ``(B, R)``."""
+        """Return coefficients ``(B, K)`` at unit-hypercube variables ``(B, dims)`` for rows ``(B, R)``."""
 
 
 class EventSampler(Protocol):
-    """What draws the unknowns of events."""
+    """What draws hypotheses and variables of events."""
 
-    def sample(self, rows: Tensor, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """Return hypotheses ``(B, n)`` of events ``(B, H, R)``, unit numbers ``(B, n, dims)``, ln of both's density."""
+    def sample_and_log_prob(self, rows: Tensor, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """Return hypotheses ``(B, n)`` of events ``(B, H, R)``, variables ``(B, n, dims)``, ln of both's density."""
 
 
 class Weighted(NamedTuple):
-    """Hold draws of events: hypotheses ``which`` ``(B, n)``, unit numbers ``points`` ``(B, n, dims)``, and ``weights``
+    """Hold draws of events: hypotheses ``which`` ``(B, n)``, variables ``points`` ``(B, n, dims)``, and ``weights``
     ``(B, n, K)``, the integrand over the density of both.
     """
 
@@ -90,9 +95,9 @@ def draw(integrand: Integrand, proposal: EventSampler, rows: Tensor, n: int, gen
     """
     if n < 2:
         raise InputError(f"n = {n}: at least two draws are needed")
-    parts = []
+    generator, parts = require_generator(generator), []
     for chunk in rows.split(max(1, _POINTS_AT_ONCE // n)):
-        which, points, log_density = proposal.sample(chunk, n, generator)
+        which, points, log_density = proposal.sample_and_log_prob(chunk, n, generator)
         values = integrand.polynomial(points.flatten(0, 1), under(chunk, which)).unflatten(0, which.shape)
         parts.append((which, points, values * (-log_density.double())[..., None].exp()))
     return Weighted(*(torch.cat(values) for values in zip(*parts, strict=True)))
@@ -138,6 +143,7 @@ def by_vegas(
     evenly: ``effective`` and ``draws`` are of this rest. A hypothesis that is zero at all points of an iteration is
     integrated with an even grid. Raises InputError for less than a point an iteration, and without events.
     """
+    generator = require_generator(generator)
     if len(rows) == 0:
         raise InputError("rows: no event to integrate")
     each = int(adapting * evaluations) // (rows.shape[1] * iterations)
@@ -146,15 +152,23 @@ def by_vegas(
         raise InputError(
             f"evaluations = {evaluations}: too few for {rows.shape[1]} hypotheses, {iterations} iterations"
         )
-    found = [
+    integrals = [
         one
         for events in rows.split(max(1, _POINTS_AT_ONCE // evaluations))
         for one in _stratified(integrand, events, each, rest, iterations, bins, generator)
     ]
-    return EventIntegrals.concatenate(found)
+    return EventIntegrals.concatenate(integrals)
 
 
-def _stratified(integrand, rows, each, rest, iterations, bins, generator) -> list[EventIntegrals]:
+def _stratified(
+    integrand: Integrand,
+    rows: Tensor,
+    each: int,
+    rest: int,
+    iterations: int,
+    bins: int,
+    generator: torch.Generator,
+) -> list[EventIntegrals]:
     """Return the integrals of some events ``(B, H, R)``, each the sum of its hypotheses'."""
     flat, n_strata = rows.flatten(0, 1), rows.shape[1]
     grids = [VegasGrid(integrand.dims, bins) for _ in flat]
@@ -168,16 +182,18 @@ def _stratified(integrand, rows, each, rest, iterations, bins, generator) -> lis
                 grids[i] = VegasGrid(integrand.dims, bins)
     counts = [n for event in spread.unflatten(0, rows.shape[:2]) for n in _counts(event, rest)]
     strata = [weights for _, weights in _weighted(integrand, flat, grids, counts, generator)]
-    found = []
+    integrals = []
     for start in range(0, len(strata), n_strata):
         parts = strata[start : start + n_strata]
         variance = sum(part[:, 0].var() / len(part) for part in parts)
         weights = torch.cat([part * (rest / len(part)) for part in parts])
-        found.append(summarize(weights[None], variance.sqrt()[None]))
-    return found
+        integrals.append(summarize(weights[None], variance.sqrt()[None]))
+    return integrals
 
 
-def _weighted(integrand, rows, grids, counts, generator) -> Iterator[tuple[Tensor, Tensor]]:
+def _weighted(
+    integrand: Integrand, rows: Tensor, grids: list[VegasGrid], counts: list[int], generator: torch.Generator
+) -> Iterator[tuple[Tensor, Tensor]]:
     """Give for each of ``rows`` ``(S, R)`` ``counts`` uniform numbers ``(n, dims)`` and weights ``(n, K)``."""
     y = torch.rand(sum(counts), integrand.dims, generator=generator, dtype=torch.float64).split(counts)
     points, log_jacobian = zip(*(grid.forward(part) for grid, part in zip(grids, y, strict=True)), strict=True)
@@ -195,23 +211,22 @@ def _counts(spread: Tensor, n: int) -> list[int]:
     return [_LEAST_POINTS + k for k in steps.diff(prepend=steps.new_zeros(1)).tolist()]
 
 
-def posterior(found: Weighted, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Return ``n`` draws an event from the posterior: hypotheses ``(B, n)`` and unit numbers ``(B, n, dims)``.
+def posterior(drawn: Weighted, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Return ``n`` draws an event from the posterior: hypotheses ``(B, n)`` and variables ``(B, n, dims)``.
 
     By resampling in proportion to weights, so that draws repeat where effective draws are few. Raises InputError for
     an event whose weights are all zero.
     """
-    weights = found.weights[..., 0]
+    weights = drawn.weights[..., 0]
     empty = ~(weights > 0).any(1)
     if empty.any():
         raise InputError(f"event {int(empty.nonzero()[0])}: all weights are zero; draw more or drop the event")
     chosen = torch.multinomial(weights / weights.amax(1, keepdim=True), n, replacement=True, generator=generator)
-    return found.which.gather(1, chosen), found.points.gather(
-        1, chosen[..., None].expand(-1, -1, found.points.shape[2])
-    )
+    place = chosen[..., None].expand(-1, -1, drawn.points.shape[2])
+    return drawn.which.gather(1, chosen), drawn.points.gather(1, place)
 
 
-def hypotheses(found: Weighted, n: int) -> Tensor:
+def hypotheses(drawn: Weighted, n: int) -> Tensor:
     """Return the posterior's probabilities ``(B, n)`` of ``n`` hypotheses, NaN where all weights are zero."""
-    weights = found.weights[..., 0]
-    return weights.new_zeros(len(weights), n).scatter_add(1, found.which, weights) / weights.sum(1, keepdim=True)
+    weights = drawn.weights[..., 0]
+    return weights.new_zeros(len(weights), n).scatter_add(1, drawn.which, weights) / weights.sum(1, keepdim=True)

@@ -1,4 +1,11 @@
-"""What the full simulation says to the matrix element method: its jets' energies, its recoil, its measured events."""
+"""What the full simulation says to the matrix element method: its jets' energies, its recoil, its measured events.
+
+>>> from rewind import events, paths
+>>> batch = events.load_batch(paths.locate("data/samples/ttbar_dilepton.root"), 2)
+>>> chosen = batch[(batch.btag & batch.jet_mask).sum(1) >= 2]
+>>> len(dilepton_events(chosen)) == len(chosen)
+True
+"""
 
 from __future__ import annotations
 
@@ -11,12 +18,15 @@ import torch
 from torch import Tensor
 
 from rewind import stats
-from rewind.errors import InputError
 from rewind.events.batch.columns import Columns
-from rewind.events.batch.tensors import momenta, transverse
+from rewind.events.batch.event_batch import EventBatch
+from rewind.events.batch.from_records import from_records
+from rewind.events.batch.tensors import momenta
 from rewind.events.batch.truth_record import INCOMING, before_radiation
 from rewind.events.chain.processes import Selection
-from rewind.mem.detector_model import TTH, Measured, Response
+from rewind.mem.detector_model import DetectorModel
+from rewind.mem.measured import Measured
+from rewind.mem.topologies import TTH
 from rewind.physics import double_gaussian
 from rewind.physics.constants import M_B
 from rewind.physics.double_gaussian import DoubleGaussian
@@ -25,71 +35,63 @@ from rewind.physics.recoil import fit_recoil
 
 __all__ = ["Matched", "OneLepton", "dilepton_events", "fit", "matched", "tth_events"]
 
-_BOTTOM, _NEUTRINOS = 5, (12, 14, 16)
+_BOTTOM = 5
 
 
-def dilepton_events(records: ak.Array) -> Measured:
-    """Return fully simulated dilepton events as the response's: ℓ⁺, ℓ⁻, the two hardest b-tagged jets, p_T^miss.
+def dilepton_events(batch: EventBatch) -> Measured:
+    """Return fully simulated dilepton events as the model's: ℓ⁺, ℓ⁻, the two hardest b-tagged jets, p_T^miss.
 
-    Leptons count as massless, jets as b quarks of their energy and direction. Raises InputError for an event without
-    one lepton of each charge and two tagged jets.
+    Leptons count as massless, jets as b quarks of their energy and direction. Raises InputError for events with
+    another number of leptons, and for one with fewer than two b-tagged jets.
     """
-    leptons = records.Lepton[ak.argsort(records.Lepton.charge, ascending=False)]
-    jets = records.Jet[records.Jet.btag == 1]
-    jets = jets[ak.argsort(jets.pt, ascending=False)]
-    wrong = (ak.num(leptons) != 2) | (ak.sum(leptons.charge, axis=1) != 0) | (ak.num(jets) < 2)
-    if ak.any(wrong):
-        event = int(np.flatnonzero(wrong)[0])
-        raise InputError(
-            f"event {event}: one lepton of each charge and two b-tagged jets are needed; select events first"
-        )
-    return _measured(records, leptons, jets[:, :2], jets[:, :0])
+    batch.require_legs(2).require_tags(2)
+    return _measured(batch, _hardest(batch, batch.btag, 2), _hardest(batch, ~batch.btag, 0))
 
 
 class OneLepton(NamedTuple):
     """Hold ``events`` ``(B,)`` of tt̄H with one lepton, which of them are ``mirrored``, and of which all six jets stem
-    from the six quarks (``complete``); ``kept`` tells which records they are.
+    from the six quarks (``complete``); ``kept`` tells which events of the batch they are.
     """
 
     events: Measured
     mirrored: Tensor
     complete: Tensor
-    kept: np.ndarray
+    kept: Tensor
 
 
-def tth_events(records: ak.Array) -> OneLepton:
+def tth_events(batch: EventBatch) -> OneLepton:
     """Return fully simulated events with four b-tagged jets or more and two others or more: the hardest of each.
 
     Events with an ℓ⁻ are CP-mirrored, all momenta reversed, to those with an ℓ⁺; cos α sin α changes its sign in them.
-    Raises InputError where an event has not one lepton.
+    Raises InputError for events with another number of leptons, and where no jet's origin is known.
     """
-    wrong = ak.num(records.Lepton) != 1
-    if ak.any(wrong):
-        raise InputError(f"event {int(np.flatnonzero(wrong)[0])}: one lepton is needed; select events first")
-    jets = records.Jet[ak.argsort(records.Jet.pt, ascending=False)]
-    bottoms, lights = jets[jets.btag == 1], jets[jets.btag == 0]
-    kept = ak.to_numpy((ak.num(bottoms) >= len(TTH.bottoms)) & (ak.num(lights) >= len(TTH.lights)))
-    records, bottoms, lights = records[kept], bottoms[kept, : len(TTH.bottoms)], lights[kept, : len(TTH.lights)]
-    found = _measured(records, records.Lepton, bottoms, lights)
-    mirrored = torch.from_numpy(ak.to_numpy(records.Lepton.charge[:, 0]) < 0)
+    batch.require_legs(1).require_truth("jet_roles")
+    tagged, other = batch.btag & batch.jet_mask, ~batch.btag & batch.jet_mask
+    kept = (tagged.sum(1) >= len(TTH.bottoms)) & (other.sum(1) >= len(TTH.lights))
+    batch = batch[kept]
+    bottoms, lights = _hardest(batch, batch.btag, len(TTH.bottoms)), _hardest(batch, ~batch.btag, len(TTH.lights))
+    mirrored = batch.charge[:, 0] < 0
     turn = torch.where(mirrored, -1.0, 1.0)[:, None].double()
     signs = torch.cat([torch.ones_like(turn), turn, turn, turn], 1)[:, None]
-    objects = (p * signs for p in (found.leptons, found.bottoms, found.lights))
-    known = (ak.all(jets.partonIdx >= 0, axis=1) for jets in (bottoms, lights))
-    complete = torch.from_numpy(np.logical_and(*(ak.to_numpy(x) for x in known)))
-    return OneLepton(Measured(*objects, found.met * turn), mirrored, complete, kept)
+    event = _measured(batch, bottoms, lights)
+    objects = (p * signs for p in (event.leptons, event.bottoms, event.lights))
+    complete = (batch.truth.jet_roles.gather(1, torch.cat([bottoms, lights], 1)) >= 0).all(1)
+    return OneLepton(Measured(*objects, event.met * turn), mirrored, complete, kept)
 
 
-def _measured(records: ak.Array, leptons: ak.Array, bottoms: ak.Array, lights: ak.Array) -> Measured:
-    """Return objects, as many in each event, without a mass but for the b quark's."""
-    leptons, bottoms, lights = (
-        torch.from_numpy(momenta(part)).reshape(len(records), -1, 4) for part in (leptons, bottoms, lights)
-    )
+def _hardest(batch: EventBatch, chosen: Tensor, n: int) -> Tensor:
+    """Return the places ``(B, n)`` of the first ``n`` of the jets that are ``chosen`` ``(B, J)``."""
+    return (chosen & batch.jet_mask).long().argsort(dim=1, descending=True, stable=True)[:, :n]
+
+
+def _measured(batch: EventBatch, bottoms: Tensor, lights: Tensor) -> Measured:
+    """Return events with the jets at these places ``(B, n)``, without a mass but for the b quark's."""
+    bottoms, lights = (batch.jets.gather(1, place[..., None].expand(-1, -1, 4)) for place in (bottoms, lights))
     return Measured(
-        along(leptons[..., 1:].norm(dim=-1), unit_vector(leptons), 0.0),
+        along(batch.leptons[..., 1:].norm(dim=-1), unit_vector(batch.leptons), 0.0),
         along(bottoms[..., 0], unit_vector(bottoms), M_B),
         along(lights[..., 0], unit_vector(lights), 0.0),
-        torch.from_numpy(transverse(records.MET)),
+        batch.met,
     )
 
 
@@ -129,22 +131,20 @@ def _transfer(pairs: Matched, selection: Selection) -> DoubleGaussian:
     return double_gaussian.fit(pairs.measured, pairs.parton, least=selection.jet_pt * pairs.eta.cosh())
 
 
-def fit(dilepton: ak.Array, one_lepton: ak.Array, selection: Selection) -> Response:
-    """Return the response nearest to fully simulated tt̄ events with two leptons and with one.
+def fit(dilepton: ak.Array, one_lepton: ak.Array, selection: Selection) -> DetectorModel:
+    """Return the detector model nearest to records of fully simulated tt̄ events with two leptons and with one.
 
     Quarks' transfer functions are fitted to the matched jets of both; recoil, the last copies of both tops against the
     beam, and p_T^miss, half its 16–84 % range about the neutrinos, to the first. Raises InputError as
-    :func:`rewind.physics.double_gaussian.fit` does.
+    :func:`rewind.physics.double_gaussian.fit` and :func:`rewind.events.batch.from_records.from_records` do.
     """
     pairs = Matched.concatenate([matched(records) for records in (dilepton, one_lepton)])
-    sums = {}
-    for name, kinds in (("tops", (6,)), ("neutrinos", _NEUTRINOS)):
-        chosen = dilepton.GenPart[sum(abs(dilepton.GenPart.pdgId) == kind for kind in kinds) > 0]
-        sums[name] = momenta(chosen).reshape(len(dilepton), 2, 4).sum(1)[:, 1:3]
-    error = transverse(dilepton.MET) - sums["neutrinos"]
-    return Response(
+    batch = from_records(dilepton, 2)
+    truth = batch.require_truth("tops", "neutrinos")
+    error = batch.met - truth.neutrinos.sum(1)[:, :2]
+    return DetectorModel(
         bottom=_transfer(pairs[pairs.is_bottom], selection),
         light=_transfer(pairs[~pairs.is_bottom], selection),
         met_sigma=stats.width68(error.flatten()) / 2,
-        recoil=fit_recoil(torch.from_numpy(sums["tops"])),
+        recoil=fit_recoil(truth.tops.sum(1)[:, 1:3]),
     )

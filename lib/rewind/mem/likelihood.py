@@ -2,6 +2,11 @@
 
 An event's density is a polynomial over another, P(y | θ) = Σ_k c_k(y) b_k(θ) / Σ_k s_k b_k(θ): c from its integral, s
 from the visible cross-section, b the monomials. So one set of integrals gives the likelihood at every θ.
+
+>>> theta = np.linspace(-4, 4, 81)
+>>> maximum = fit(-((theta - 1) ** 2) / 2, theta)
+>>> round(float(maximum.value[0]), 6), round(float(maximum.error[0]), 6)
+(1.0, 1.0)
 """
 
 from __future__ import annotations
@@ -11,6 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from rewind.errors import InputError
@@ -33,7 +39,7 @@ _STEEP = 0.4  # fall of ln L beside its maximum, beyond which a scan misses wher
 _PRECISION = 0.05  # of the visible cross-section, beyond which it counts as unknown
 
 
-def powers(theta, degree: int = 2) -> Tensor:
+def powers(theta: ArrayLike | Tensor, degree: int = 2) -> Tensor:
     """Return 1, θ, … θ^degree ``(T, degree + 1)`` of values ``(T,)``: the monomials of one parameter."""
     return torch.as_tensor(theta, dtype=torch.float64)[:, None] ** torch.arange(degree + 1)
 
@@ -107,22 +113,22 @@ def log_likelihood(coefficients: Tensor, visible: VisibleCrossSection, monomials
 class Fit(NamedTuple):
     """Hold the maximum of likelihoods and where they fall by ½: each ``(E,)``, infinite where the scan ends first."""
 
-    value: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
+    value: NDArray
+    low: NDArray
+    high: NDArray
 
     @property
-    def error(self) -> np.ndarray:
+    def error(self) -> NDArray:
         """Return half the interval's length."""
         return (self.high - self.low) / 2
 
-    def pulls(self, truth: float) -> np.ndarray:
+    def pulls(self, truth: float) -> NDArray:
         """Return (value − truth)/error, with the error on the side of ``truth``; zero where that is infinite."""
         side = np.where(self.value > truth, self.value - self.low, self.high - self.value)
         return (self.value - truth) / side
 
 
-def fit(log_likelihoods, theta) -> Fit:
+def fit(log_likelihoods: ArrayLike | Tensor, theta: ArrayLike) -> Fit:
     """Return the :class:`Fit` of scans ``(E, T)`` at rising ``theta`` ``(T,)``, by a parabola around the maximum.
 
     Raises InputError for a scan that is largest at an end, flat, or too coarse to see its fall by ½.
@@ -132,17 +138,17 @@ def fit(log_likelihoods, theta) -> Fit:
     at_end = (best == 0) | (best == len(theta) - 1)
     if at_end.any():
         raise InputError(f"scan {int(at_end.argmax())}: the likelihood is largest at the end of the scan; scan farther")
-    found = []
+    fits = []
     for scan, i in zip(scans, best, strict=True):
         a, b, c = np.polyfit(theta[i - 1 : i + 2] - theta[i], scan[i - 1 : i + 2], 2)
         if a >= 0 or c - scan[[i - 1, i + 1]].max() > _STEEP:
             raise InputError("scan: flat or too coarse around its maximum; scan finer")
         below = scan - (c - b**2 / (4 * a)) + 0.5
-        found.append((theta[i] - b / (2 * a), -_crossing(-theta[i::-1], below[i::-1]), _crossing(theta[i:], below[i:])))
-    return Fit(*np.array(found).T)
+        fits.append((theta[i] - b / (2 * a), -_crossing(-theta[i::-1], below[i::-1]), _crossing(theta[i:], below[i:])))
+    return Fit(*np.array(fits).T)
 
 
-def _crossing(theta: np.ndarray, values: np.ndarray) -> float:
+def _crossing(theta: NDArray, values: NDArray) -> float:
     """Return where falling ``values`` first pass zero, infinity where they do not."""
     under = np.flatnonzero(values < 0)
     if len(under) == 0:
@@ -151,14 +157,14 @@ def _crossing(theta: np.ndarray, values: np.ndarray) -> float:
     return float(theta[i - 1] + (theta[i] - theta[i - 1]) * values[i - 1] / (values[i - 1] - values[i]))
 
 
-def pull_moments(pulls, rng: np.random.Generator, *, common: float = 0.0) -> tuple[Estimate, Estimate]:
+def pull_moments(pulls: ArrayLike, rng: np.random.Generator, *, common: float = 0.0) -> tuple[Estimate, Estimate]:
     """Return mean and standard deviation of ``pulls`` ``(E,)``; ``common`` is the variance that all of them share."""
     pulls = np.asarray(pulls)
     mean = Estimate(float(pulls.mean()), float(pulls.var(ddof=1) / len(pulls) + common) ** 0.5)
     return mean, bootstrap(lambda x: float(np.std(x, ddof=1)), pulls, rng=rng)
 
 
-def score_information(seen, true) -> float:
+def score_information(seen: ArrayLike, true: ArrayLike) -> float:
     """Return what ``seen`` ``(B,)``, however noisy, tells of a parameter whose ``true`` score is ``(B,)``.
 
     It is cov²/var(seen), Fisher's information of an event to first order, and at most the variance of the true score.
@@ -172,7 +178,9 @@ def optimal_observables(coefficients: Tensor) -> Tensor:
     return coefficients[:, 1:] / coefficients[:, :1]
 
 
-def information(observable, score, rng: np.random.Generator, *, bins: int = 10, n_replicas: int = 200) -> Estimate:
+def information(
+    observable: ArrayLike, score: ArrayLike, rng: np.random.Generator, *, bins: int = 10, n_replicas: int = 200
+) -> Estimate:
     """Return what a template of an ``observable`` ``(B,)`` tells of θ, an event, with its bootstrap error.
 
     ``score`` ``(B,)`` is d ln p/dθ where the truth is known. In bins of equal content it is Σ p_b (⟨t⟩_b − ⟨t⟩)²,
@@ -184,13 +192,13 @@ def information(observable, score, rng: np.random.Generator, *, bins: int = 10, 
         raise InputError(f"{len(values)} events in {bins} bins: at least ten in each are needed")
     place = np.argsort(np.argsort(values)) * bins // len(values)
 
-    def of(which: np.ndarray) -> float:
+    def of(which: NDArray) -> float:
         t, b = score[which], place[which]
         n = np.bincount(b, minlength=bins)
         mean = np.bincount(b, t, bins) / n
         scatter = np.bincount(b, t**2, bins) / n - mean**2
         return float((n * (mean - t.mean()) ** 2).sum() / len(t) - scatter.sum() / len(t))
 
-    found = of(np.arange(len(score)))
+    value = of(np.arange(len(score)))
     replicas = [of(rng.integers(len(score), size=len(score))) for _ in range(n_replicas)]
-    return Estimate(found, float(np.std(replicas)))
+    return Estimate(value, float(np.std(replicas)))

@@ -1,4 +1,9 @@
-"""The simplest way to name jets: a χ² of invariant masses, for hypotheses of `rewind.mem.detector_model.TTH`."""
+"""The simplest way to name jets: a χ² of invariant masses, for hypotheses of `rewind.mem.topologies.TTH`.
+
+>>> same = torch.rand(1, 1, 30, generator=torch.Generator().manual_seed(1)).expand(-1, 2, -1)
+>>> MassFit(torch.zeros(4), torch.eye(4)).probabilities(same).tolist()
+[[0.5, 0.5]]
+"""
 
 from __future__ import annotations
 
@@ -9,7 +14,8 @@ from torch import Tensor
 
 from rewind import kinematics
 from rewind.errors import InputError
-from rewind.mem.detector_model import TTH, split
+from rewind.mem.measured import split
+from rewind.mem.topologies import TTH
 
 __all__ = ["MassFit", "fit"]
 

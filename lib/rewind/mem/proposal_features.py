@@ -2,6 +2,10 @@
 
 Momenta are those seen from the first lepton's azimuth. Neutrinos on their circles, with W and top on shell, tell more:
 how well each angle, or pair of angles, fits p_T^miss, the recoil and the fall of the cross-section with the mass.
+
+>>> lepton = torch.tensor([[50.0, 30.0, 40.0, 0.0]])
+>>> _turned(lepton[:, 1:2], lepton[:, 2:3], lepton).tolist()
+[[[50.0, 0.0]]]
 """
 
 from __future__ import annotations
@@ -12,24 +16,28 @@ import torch
 from torch import Tensor
 
 from rewind import kinematics
-from rewind.mem.detector_model import DILEPTON, TTH, Measured, Response, Topology, split
+from rewind.mem.detector_model import DetectorModel
 from rewind.mem.integrand import SHIFT
-from rewind.mem.neutrino_density import LEAST, log_guess
+from rewind.mem.measured import Measured, split
+from rewind.mem.neutrino_density import LEAST, log_density
+from rewind.mem.topologies import DILEPTON, TTH, Topology
 from rewind.physics.circles import Circles, equal_directions
 from rewind.physics.constants import M_B, M_TOP, M_W
 from rewind.physics.leg_kinematics import along, unit_vector
 
-__all__ = ["read"]
+__all__ = ["featurize"]
 
 _ANGLES = {DILEPTON.final: 12, TTH.final: 24}
 
 
-def read(row: Tensor, topology: Topology, response: Response, *, rows_at_once: int = 4096) -> Tensor:
-    """Return features ``(B, F)``, float32, of rows ``(B, R)`` of `rewind.mem.detector_model.rows`."""
-    return torch.cat([_read(split(part, topology), topology, response) for part in row.split(rows_at_once)]).float()
+def featurize(row: Tensor, topology: Topology, detector: DetectorModel, *, rows_at_once: int = 4096) -> Tensor:
+    """Return features ``(B, F)``, float32, of rows ``(B, R)`` of `rewind.mem.measured.rows`."""
+    return torch.cat(
+        [_featurize(split(part, topology), topology, detector) for part in row.split(rows_at_once)]
+    ).float()
 
 
-def _read(event: Measured, topology: Topology, response: Response) -> Tensor:
+def _featurize(event: Measured, topology: Topology, detector: DetectorModel) -> Tensor:
     jets = torch.cat([event.bottoms, event.lights], 1)
     first, others = event.leptons[:, 0], torch.cat([event.leptons[:, 1:], jets], 1)
     bottoms = _typical(event.bottoms[:, : len(topology.leptons)], M_B)
@@ -43,7 +51,7 @@ def _read(event: Measured, topology: Topology, response: Response) -> Tensor:
         torch.asinh(circles.b_across / 50),
         torch.asinh(_turned(event.met[:, :1], event.met[:, 1:], first) / 30),
         _resonances(event, topology),
-        _fits(event, bottoms, topology, response),
+        _fits(event, bottoms, topology, detector),
     ]
     return torch.cat([column.flatten(1) for column in columns], 1)
 
@@ -60,7 +68,7 @@ def _turned(x: Tensor, y: Tensor, reference: Tensor) -> Tensor:
 
 
 def _typical(jets: Tensor, mass: float) -> Tensor:
-    """Return quarks ``(B, n, 4)`` of jets at the energy about which unit numbers are spread."""
+    """Return quarks ``(B, n, 4)`` of jets at the energy about which their variables are spread."""
     return along((jets[..., 0] * math.exp(SHIFT)).clip(mass), unit_vector(jets), mass)
 
 
@@ -73,7 +81,7 @@ def _resonances(event: Measured, topology: Topology) -> Tensor:
     return torch.stack([kinematics.mass(p).clip(1.0).log() - 4.8 for p in (w, w + b[:, 1], b[:, 2] + b[:, 3])], 1)
 
 
-def _fits(event: Measured, bottoms: Tensor, topology: Topology, response: Response) -> Tensor:
+def _fits(event: Measured, bottoms: Tensor, topology: Topology, detector: DetectorModel) -> Tensor:
     """Return compressed log-weights ``(B, n + 1)`` of angles, or pairs of them, relative to the best, and its own."""
     circles = Circles.of(event.leptons, bottoms)
     w = torch.full_like(circles.b_minus, M_W**2)
@@ -82,6 +90,6 @@ def _fits(event: Measured, bottoms: Tensor, topology: Topology, response: Respon
     second = points[:, 1] if len(topology.leptons) == 2 else None
     quarks = torch.cat([_typical(event.bottoms, M_B), _typical(event.lights, 0.0)], 1)
     visible = torch.cat([event.leptons, quarks], 1).sum(1)
-    weight = log_guess(response, visible, event.met, points[:, 0], second, softness=2.0).flatten(1)
+    weight = log_density(detector, visible, event.met, points[:, 0], second, softness=2.0).flatten(1)
     best = weight.amax(1, keepdim=True)
     return torch.cat([-torch.asinh(best - weight) / 2, best / 10 + 4], 1)

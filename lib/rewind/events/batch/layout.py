@@ -62,8 +62,8 @@ class Layout:
         """Return the number of columns."""
         return sum(self.sizes)
 
-    def pack(self, values: Mapping[str, Mapping[str, Tensor]]) -> Tensor:
-        """Return events ``(B, width)``, float32, of fields by block and name.
+    def pack(self, values: Mapping[str, Mapping[str, Tensor]], dtype: torch.dtype | None = None) -> Tensor:
+        """Return events ``(B, width)`` of fields by block and name, in float32 unless ``dtype`` is given.
 
         Raises InputError for blocks or fields other than those of the layout, and for another shape.
         """
@@ -79,7 +79,8 @@ class Layout:
                     raise InputError(
                         f"{name}, {field}: shape {tuple(column.shape)}; ({', '.join(map(str, needed))}) is needed"
                     )
-                columns.append(column.float().flatten(1 + len(block.leading)) if shape else column.float()[..., None])
+                column = column.float() if dtype is None else column.to(dtype)
+                columns.append(column.flatten(1 + len(block.leading)) if shape else column[..., None])
             parts.append(torch.cat(columns, -1).flatten(1))
         return torch.cat(parts, 1)
 
