@@ -15,9 +15,9 @@ import time
 
 import torch
 
-from rewind import paths
-from rewind.neutrino import dataset
+from rewind import events, paths
 from rewind.neutrino.flows import training
+from rewind.neutrino.flows.inputs import MAX_JETS
 
 
 def seconds(call, blocks: int) -> tuple[float, float]:
@@ -39,7 +39,8 @@ def main() -> None:
     parser.add_argument("--blocks", type=int, default=10)
     options = parser.parse_args()
 
-    data = dataset.load(paths.locate("data/samples/ttbar_dilepton_test.root"), 2)[: options.events]
+    data = events.load_batch(paths.locate("data/samples/ttbar_dilepton_test.root"), 2)
+    data = data.with_jets(MAX_JETS)[: options.events]
     model = training.load_flow(paths.locate("data/checkpoints/nu2_flow.safetensors"), 2)
     print(f"{torch.get_num_threads()} threads")
 
@@ -47,16 +48,16 @@ def main() -> None:
 
     def one_by_one():
         for event in singles:
-            model.sample(model.read(event), 1)
+            model.sample(model.featurize(event), 1)
 
     mean, error = seconds(one_by_one, options.blocks)
     print(f"batch of one, from the event to a draw: {50 * mean:.2f} ± {50 * error:.2f} ms an event")
 
-    event = model.read(data)
+    event = model.featurize(data)
     mean, error = seconds(lambda: model.sample(event, options.draws), options.blocks)
     rate = len(data) * options.draws / mean
     print(f"in batches: {rate:,.0f} ± {rate * error / mean:,.0f} draws/s")
-    mean, error = seconds(lambda: model.read(data), options.blocks)
+    mean, error = seconds(lambda: model.featurize(data), options.blocks)
     print(f"reading events: {len(data) / mean:,.0f} ± {len(data) / mean * error / mean:,.0f} events/s")
 
 

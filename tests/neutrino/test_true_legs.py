@@ -5,7 +5,7 @@ import torch
 
 from rewind import events, kinematics, paths
 from rewind.errors import InputError
-from rewind.neutrino import dataset, true_legs
+from rewind.neutrino import true_legs
 from rewind.neutrino.classical import ellipse
 
 
@@ -40,9 +40,9 @@ def test_radiation_moves_the_tops_and_leaves_the_masses(records):
 
 
 def test_legs_agree_with_the_dataset(records):
-    data, legs = dataset.from_records(records, 2), true_legs.after_radiation(records)
-    known = torch.isfinite(data.neutrinos).flatten(1).all(1)
-    assert (legs.neutrinos[known, :, 1:] - data.neutrinos[known]).abs().max() < 1e-6
+    data, legs = events.from_records(records, 2), true_legs.after_radiation(records)
+    known = torch.isfinite(data.truth.neutrinos).flatten(1).all(1)
+    assert (legs.neutrinos[known, :, 1:] - data.truth.neutrinos[known]).abs().max() < 1e-6
     near = (kinematics.pt(legs.leptons) / kinematics.pt(data.leptons) - 1).abs()
     assert near.median() < 0.03
 
@@ -62,14 +62,14 @@ def test_distance_adds_all_six_components(records):
 
 
 def test_particle_jets_lie_near_their_quarks(records):
-    data, jets = dataset.from_records(records, 2), true_legs.particle_b_jets(records)
+    data, jets = events.from_records(records, 2), true_legs.particle_b_jets(records)
     known = jets.isfinite().all(-1)
     assert 0.9 < known.double().mean() < 1
     quark = true_legs.after_radiation(records).bottoms
     delta_eta = (kinematics.eta(jets) - kinematics.eta(quark))[known]
     assert delta_eta.abs().median() < 0.1
-    detected = data.jets.gather(1, data.b_jets.clip(0)[..., None].expand(-1, -1, 4))
-    both = known & (data.b_jets >= 0)
+    detected = data.jets.gather(1, data.truth.b_jets.clip(0)[..., None].expand(-1, -1, 4))
+    both = known & (data.truth.b_jets >= 0)
     assert (kinematics.pt(detected)[both] / kinematics.pt(jets)[both]).median() == pytest.approx(0.95, abs=0.06)
 
 

@@ -20,10 +20,9 @@ from rewind.generation import parton_level
 from rewind.mem import proposal
 from rewind.mem.integrand import DileptonIntegrand, TTHIntegrand, TTHLostIntegrand
 from rewind.mem.measured import rows
-from rewind.neutrino import dataset as neutrino_dataset
 from rewind.neutrino.classical import pairing
 from rewind.neutrino.flows import training
-from rewind.neutrino.flows.inputs import event_tensor
+from rewind.neutrino.flows.inputs import MAX_JETS, event_tensor
 from rewind.nn import checkpoints
 from rewind.partons import conditioner, unfolding_flow
 from rewind.partons import dataset as partons_dataset
@@ -49,7 +48,7 @@ def seeded():
 
 @cache
 def with_neutrinos(name, n_leptons):
-    return neutrino_dataset.load(sample(name), n_leptons)[:N_EVENTS]
+    return events.load_batch(sample(name), n_leptons).with_jets(MAX_JETS)[:N_EVENTS]
 
 
 @cache
@@ -64,9 +63,10 @@ def at_leading_order(process):
 
 
 def of_neutrino_flow(model, data):
-    told = pairing.truth(data)
-    unknown, known = model.read(data), model.read(data, told)
-    found = {"log p": model.log_prob(data.neutrinos, unknown), "log p, told": model.log_prob(data.neutrinos, known)}
+    told = pairing.true_pairing(data)
+    unknown, known = model.featurize(data), model.featurize(data, told)
+    neutrinos = data.truth.neutrinos
+    found = {"log p": model.log_prob(neutrinos, unknown), "log p, told": model.log_prob(neutrinos, known)}
     for name, event in (("draws", unknown), ("draws, told", known)):
         torch.manual_seed(SEED)
         found[name] = model.sample(event, N_DRAWS)
@@ -79,7 +79,7 @@ def nu_flow():
 
 def nu2_flow():
     model, data = training.load_flow(shipped("nu2_flow"), 2), with_neutrinos("ttbar_dilepton", 2)
-    return {"pairing probability": model.pairing_probability(model.read(data)), **of_neutrino_flow(model, data)}
+    return {"pairing probability": model.pairing_probability(model.featurize(data)), **of_neutrino_flow(model, data)}
 
 
 def nu2_pairing():

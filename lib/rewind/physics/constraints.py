@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from rewind import kinematics
@@ -21,11 +22,15 @@ __all__ = [
     "DileptonEvents",
     "WRoots",
     "checked_dilepton_events",
+    "checked_finite",
     "checked_masses",
     "checked_met",
     "checked_momenta",
+    "checked_tensor",
     "refuse",
+    "refuse_momenta",
     "relative_weights",
+    "time_like",
     "w_mass_roots",
 ]
 
@@ -97,27 +102,49 @@ def relative_weights(weights: Tensor | None, n: int) -> Tensor:
     return weights / weights.mean()
 
 
-def checked_momenta(name: str, p: Tensor, n_events: int | None = None) -> Tensor:
+def checked_tensor(
+    name: str, values: Tensor | ArrayLike, shape: tuple[int, ...], dtype: torch.dtype = torch.float64
+) -> Tensor:
+    """Return ``values`` as a tensor of ``shape``, −1 for any length; raise InputError for another shape."""
+    values = torch.as_tensor(values, dtype=dtype).detach()
+    if values.ndim != len(shape) or any(n not in (-1, m) for n, m in zip(shape, values.shape, strict=True)):
+        names = ["events", *["any"] * len(shape)]
+        wanted = ", ".join(name if n == -1 else str(n) for name, n in zip(names, shape, strict=False))
+        raise InputError(f"{name}: shape {tuple(values.shape)}; ({wanted}) is needed")
+    return values
+
+
+def checked_finite(name: str, values: Tensor | ArrayLike, shape: tuple[int, ...]) -> Tensor:
+    """Return ``values`` as :func:`checked_tensor` does, in float64; raise InputError unless finite."""
+    values = checked_tensor(name, values, shape)
+    refuse(~values.isfinite(), name, "is not finite")
+    return values
+
+
+def refuse_momenta(name: str, p: Tensor, there: Tensor | bool = True) -> None:
+    """Raise InputError unless momenta ``(B, ..., 4)`` that are ``there`` are finite, not zero, and E ≥ p to 10⁻⁶."""
+    momentum = p[..., 1:].norm(dim=-1)
+    refuse(~p.isfinite().all(-1) & there, name, "is not finite")
+    refuse((momentum == 0) & there, name, "has no momentum: it must be above zero")
+    below = p[..., 0] < (1 - _ROUNDING) * momentum
+    refuse(below & there, name, "has E < |p|: the energy must be at least the momentum")
+
+
+def checked_momenta(name: str, p: Tensor, n_events: int = -1) -> Tensor:
     """Return four-momenta ``(B, 4)`` in float64; raises InputError unless finite, not zero, and E ≥ p to 10⁻⁶."""
-    p = _checked(name, p, 4, n_events)
-    momentum = p[:, 1:].norm(dim=-1)
-    refuse(momentum == 0, name, "has no momentum: it must be above zero")
-    refuse(p[:, 0] < (1 - _ROUNDING) * momentum, name, "has E < |p|: the energy must be at least the momentum")
+    p = checked_tensor(name, p, (n_events, 4))
+    refuse_momenta(name, p)
     return p
+
+
+def time_like(p: Tensor) -> Tensor:
+    """Return four-momenta ``(..., 4)`` with E at least ``|p|``, below which rounding may have left it."""
+    return torch.cat([p[..., :1].maximum(p[..., 1:].norm(dim=-1, keepdim=True)), p[..., 1:]], -1)
 
 
 def checked_met(name: str, met: Tensor, n_events: int) -> Tensor:
     """Return transverse momenta ``(B, 2)`` in float64; raises InputError unless finite."""
-    return _checked(name, met, 2, n_events)
-
-
-def _checked(name: str, p: Tensor, width: int, n_events: int | None) -> Tensor:
-    p = torch.as_tensor(p, dtype=torch.float64).detach()
-    expected = (len(p) if n_events is None and p.ndim else n_events, width)
-    if p.shape != expected:
-        raise InputError(f"{name}: shape {tuple(p.shape)}; ({n_events or 'events'}, {width}) is needed")
-    refuse(~p.isfinite(), name, "is not finite")
-    return p
+    return checked_finite(name, met, (n_events, 2))
 
 
 def checked_masses(name: str, mass: Tensor | float, n_events: int, legs: int | None = None) -> Tensor:

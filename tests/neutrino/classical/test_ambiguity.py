@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from rewind import kinematics
+from rewind import events, kinematics
 from rewind.errors import InputError
-from rewind.neutrino import dataset
 from rewind.neutrino.classical import ambiguity, ellipse, pairing
+from rewind.neutrino.flows.inputs import MAX_JETS
 from rewind.physics.constants import M_TOP, M_W
 
 SCALE = torch.tensor([30.0, 30.0, 60.0], dtype=torch.float64)
@@ -53,8 +53,9 @@ def solved():
 
 
 def test_candidates_are_the_solutions_of_the_events_that_have_some():
-    data = dataset.load(Path(__file__).parents[3] / "data" / "samples" / "ttbar_dilepton.root", 2)[:300]
-    found = ambiguity.candidates(data, pairing.truth(data))
+    path = Path(__file__).parents[3] / "data" / "samples" / "ttbar_dilepton.root"
+    data = events.load_batch(path, 2).with_jets(MAX_JETS)[:300]
+    found = ambiguity.candidates(data, pairing.true_pairing(data))
     assert data.matched[found.event].all()
     assert found.valid[:, 0].all()
     assert (found.solutions[~found.valid] == 0).all()

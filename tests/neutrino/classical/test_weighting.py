@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from chance import assert_agrees
 from rewind import kinematics
 from rewind.errors import InputError
-from rewind.neutrino.classical import weighting
+from rewind.neutrino.classical import scan, weighting
 from rewind.neutrino.classical.weighting import solve
 from rewind.physics.constants import M_B, M_TOP, M_W
 
@@ -48,6 +48,15 @@ def dilepton(n, seed, m_top=M_TOP):
         leptons.append(lepton), quarks.append(b), neutrinos.append(neutrino[:, 1:])
     met = (neutrinos[0] + neutrinos[1])[:, :2]
     return *leptons, torch.stack(quarks, 1), torch.ones(n, 2, dtype=torch.bool), met, *neutrinos
+
+
+def leg_solutions(lepton, b, eta, m_top, m_w=M_W):
+    """Return the neutrinos (..., 2, 3) of one leg that the scan works with, NaN where there is none."""
+    eta, m_top = (torch.as_tensor(z, dtype=torch.float64)[..., None] for z in (eta, m_top))
+    as_it_is = torch.ones(2, 1, dtype=torch.float64), torch.zeros(2, 1, dtype=torch.float64)
+    xy, there = scan.transverse_solutions(lepton[..., None, :], b[..., None, :], eta, m_top, m_w, *as_it_is)
+    xy = torch.where(there[..., None, :], xy, math.nan)[..., 0]
+    return torch.stack([*xy, torch.hypot(*xy) * eta.sinh()], -1)
 
 
 def smeared(n, seed):
@@ -114,7 +123,7 @@ def assert_same(result, arguments, **options):
 @given(st.floats(-4, 4), st.floats(165, 180), st.integers(0, 1000))
 def test_legs_lie_on_their_mass_shells(eta, m_top, seed):
     lepton, _, jets, *_ = dilepton(200, seed)
-    p = weighting.leg_solutions(lepton, jets[:, 0], eta, m_top)
+    p = leg_solutions(lepton, jets[:, 0], eta, m_top)
     assert p.shape == (200, 2, 3)
     there = p.isfinite().all(-1)
     assert (there[:, 0] == there[:, 1]).all()
@@ -128,7 +137,7 @@ def test_legs_lie_on_their_mass_shells(eta, m_top, seed):
 
 def test_one_solution_is_the_true_neutrino():
     lepton, _, jets, _, _, nu, _ = dilepton(2000, 1)
-    p = weighting.leg_solutions(lepton, jets[:, 0], kinematics.eta(massless(nu)), M_TOP)
+    p = leg_solutions(lepton, jets[:, 0], kinematics.eta(massless(nu)), M_TOP)
     missed = (p - nu[:, None]).norm(dim=-1).amin(-1) / nu.norm(dim=-1)
     assert missed.isfinite().float().mean() > 0.995  # the rest touches the edge, where rounding decides
     assert missed.nan_to_num(0.0).quantile(0.99) < 1e-7
@@ -137,10 +146,10 @@ def test_one_solution_is_the_true_neutrino():
 def test_no_solution_for_a_b_along_the_lepton_nor_for_a_heavy_lepton():
     lepton = torch.tensor([64.0, 64.0, 0.0, 0.0], dtype=torch.float64)
     for m_top in (M_TOP, 3 * 64.0):  # the second makes both mass shells one, in powers of two
-        assert weighting.leg_solutions(lepton, 8 * lepton, torch.tensor([0.0, 1.0]), m_top, m_w=64.0).isnan().all()
+        assert leg_solutions(lepton, 8 * lepton, torch.tensor([0.0, 1.0]), m_top, m_w=64.0).isnan().all()
     lepton, _, jets, *_ = dilepton(200, 2)
     for eta in (-1.0, 0.0, 1.0):  # a particle of 4.8 GeV from a W of 1 GeV
-        assert weighting.leg_solutions(jets[:, 0], lepton, eta, 50.0, m_w=1.0).isnan().all()
+        assert leg_solutions(jets[:, 0], lepton, eta, 50.0, m_w=1.0).isnan().all()
     plus, minus, jets, mask, met, _, _ = dilepton(1, 2)
     jets[:, 0], jets[:, 1] = 2 * plus, 3 * minus
     assert not solve(plus, minus, jets, mask, met, pairings=((0, 1),)).valid.any()
@@ -269,7 +278,7 @@ def test_charge_conjugation_swaps_everything():
 def test_events_do_not_see_one_another(monkeypatch):
     arguments = smeared(40, 13)
     together = solve(*arguments)
-    monkeypatch.setattr(weighting, "_POINTS", 1)
+    monkeypatch.setattr(scan, "_POINTS", 1)
     for apart in (
         solve(*arguments),
         [torch.cat(z) for z in zip(*(solve(*(a[i : i + 1] for a in arguments)) for i in range(40)), strict=True)],
@@ -282,7 +291,7 @@ def test_events_do_not_see_one_another(monkeypatch):
 def test_boxes_change_nothing(run, monkeypatch):
     arguments = smeared(40, 14)
     before = solve(*arguments, **SMALL)
-    monkeypatch.setattr(weighting, "_RUN", run)
+    monkeypatch.setattr(scan, "_RUN", run)
     torch.testing.assert_close(solve(*arguments, **SMALL).log_weight, before.log_weight, rtol=1e-12, atol=1e-12)
 
 
@@ -434,14 +443,14 @@ def put(index, value):
 @pytest.mark.parametrize(
     ("position", "change", "message"),
     [
-        (0, put((2, 1), math.nan), "lepton_plus, event 2: .*finite"),
-        (1, put((1, 0), math.inf), "lepton_minus, event 1: .*finite"),
-        (1, put(3, 0.0), "lepton_minus, event 3: .*zero"),
-        (0, put((2, 0), 1.0), "lepton_plus, event 2: .*energy"),
-        (2, put((1, 0, 2), math.nan), "jets, event 1: .*finite"),
-        (2, put((3, 1), 0.0), "jets, event 3: .*zero"),
-        (2, put((3, 1, 0), -50.0), "jets, event 3: .*energy"),
-        (4, put((2, 0), math.nan), "met, event 2: .*finite"),
+        (0, put((2, 1), math.nan), "lepton_plus: event 2 .*finite"),
+        (1, put((1, 0), math.inf), "lepton_minus: event 1 .*finite"),
+        (1, put(3, 0.0), "lepton_minus: event 3 .*no momentum"),
+        (0, put((2, 0), 1.0), "lepton_plus: event 2 .*energy"),
+        (2, put((1, 0, 2), math.nan), "jets: event 1 .*finite"),
+        (2, put((3, 1), 0.0), "jets: event 3 .*no momentum"),
+        (2, put((3, 1, 0), -50.0), "jets: event 3 .*energy"),
+        (4, put((2, 0), math.nan), "met: event 2 .*finite"),
         (0, lambda z: z[:, :3], "lepton_plus: shape"),
         (1, lambda z: z[:3], "lepton_minus: shape"),
         (2, lambda z: z[:3], "jets: shape"),
@@ -459,7 +468,7 @@ def test_bad_events(position, change, message):
     ("options", "message"),
     [
         ({"sigma": 0.0}, "sigma"),
-        ({"sigma": torch.tensor([[1.0, 1], [1, 1], [-1, 1], [1, 1]])}, "sigma, event 2"),
+        ({"sigma": torch.tensor([[1.0, 1], [1, 1], [-1, 1], [1, 1]])}, "sigma: event 2"),
         ({"sigma": math.nan}, "sigma"),
         ({"etas": ()}, "etas"),
         ({"etas": (0.0, math.nan)}, "etas"),
@@ -470,8 +479,8 @@ def test_bad_events(position, change, message):
         ({"m_w": 0.0}, "m_w"),
         ({"m_tt_min": -1.0}, "m_tt_min"),
         ({"min_weight": 2.0}, "min_weight"),
-        ({"pairings": ((0, 3),)}, "pairings, event 0"),
-        ({"pairings": ((1, 1),)}, "pairings, event 0"),
+        ({"pairings": ((0, 3),)}, "pairings: event 0"),
+        ({"pairings": ((1, 1),)}, "pairings: event 0"),
         ({"pairings": torch.zeros(4, 1, 3)}, "pairings: shape"),
     ],
 )
@@ -483,7 +492,7 @@ def test_bad_settings(options, message):
 def test_other_bad_input():
     plus, minus, jets, mask, met = smeared(4, 27)
     minus[1] = plus[1]
-    with pytest.raises(InputError, match=r"event 1: .*same particle"):
+    with pytest.raises(InputError, match="event 1 has the same momentum twice"):
         solve(plus, minus, jets, mask, met)
     with pytest.raises(InputError, match="n = 0"):
         weighting.draw_etas(plus, minus, 0, seeded(0))

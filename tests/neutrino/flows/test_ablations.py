@@ -6,11 +6,10 @@ import pytest
 import torch
 
 from rewind.errors import InputError
-from rewind.neutrino import dataset
-from rewind.neutrino.classical import pairing
-from rewind.neutrino.flows import ablations
+from rewind.events import load_batch
+from rewind.neutrino.flows import ablations, pairing_network
 from rewind.neutrino.flows.flow import neutrino_flow
-from rewind.neutrino.flows.inputs import event_tensor
+from rewind.neutrino.flows.inputs import MAX_JETS, event_tensor
 
 SIZE = {"encoder_layers": 1, "flow_layers": 1, "bins": 4, "hidden": 16, "solutions": False}
 RUN = {"n_rows": 256, "epochs": 2, "batch_size": 64, "n_sampled": 20, "device": "cpu"}
@@ -18,8 +17,9 @@ RUN = {"n_rows": 256, "epochs": 2, "batch_size": 64, "n_sampled": 20, "device": 
 
 @pytest.fixture(scope="module")
 def tensors():
-    data = dataset.load(Path(__file__).parents[3] / "data" / "samples" / "ttbar_dilepton.root", 2)[:600]
-    neutrinos, events = data.neutrinos.float(), event_tensor(data)
+    path = Path(__file__).parents[3] / "data" / "samples" / "ttbar_dilepton.root"
+    data = load_batch(path, 2).with_jets(MAX_JETS)[:600]
+    neutrinos, events = data.truth.neutrinos.float(), event_tensor(data)
     return [(neutrinos[part], events[part]) for part in (slice(300), slice(300, 400), slice(400, 600))]
 
 
@@ -30,7 +30,7 @@ def flow(width=16, seed=1):
 
 def teacher(width=16):
     torch.manual_seed(9)
-    return pairing.pairing_network(2, width=width, encoder_layers=1).eval()
+    return pairing_network.pairing_network(2, width=width, encoder_layers=1).eval()
 
 
 def test_a_borrowed_encoder_sees_what_the_teacher_sees(tensors):

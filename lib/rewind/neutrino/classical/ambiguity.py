@@ -3,7 +3,7 @@
 Every pair of neutrinos belongs to the solution nearest to it, so that the solutions cut the space of momenta into
 cells. The cells depend on what was measured alone. Hence, if a posterior is calibrated, the share of its draws in a
 cell is the calibrated probability that the truth lies there, whatever the metric. Momenta (E, px, py, pz), GeV; legs
-as in :class:`~rewind.neutrino.dataset.Dataset`.
+as in :class:`~rewind.events.EventBatch`.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy.optimize import minimize
 from torch import Tensor
 
 from rewind import kinematics
 from rewind.errors import InputError
+from rewind.events import EventBatch
 from rewind.neutrino.classical import ellipse, jet_scale
-from rewind.neutrino.dataset import Dataset
 from rewind.physics.constants import SQRT_S
 
 __all__ = [
@@ -53,18 +54,18 @@ class Candidates(NamedTuple):
     valid: Tensor
 
 
-def candidates(data: Dataset, pairing: Tensor) -> Candidates:
+def candidates(data: EventBatch, pairing: Tensor) -> Candidates:
     """Return the solutions of the ellipses for a ``pairing`` ``(B, 2)``, −1 where an event is to be left out.
 
     ``data`` is best given with corrected jets.
     """
     event = (pairing >= 0).all(1).nonzero()[:, 0]
     leptons, bottoms = data.leptons[event], jet_scale.leg_jets(data, pairing)[event]
-    found = ellipse.solve(*leptons.unbind(1), *bottoms.unbind(1), data.met[event])
-    together = torch.stack([found.neutrino, found.antineutrino], 2)
-    solutions = torch.where(found.valid[..., None, None], together, 0.0)
-    some = found.is_solved
-    return Candidates(event[some], leptons[some], bottoms[some], solutions[some], found.valid[some])
+    exact = ellipse.solve(*leptons.unbind(1), *bottoms.unbind(1), data.met[event])
+    together = torch.stack([exact.neutrino, exact.antineutrino], 2)
+    solutions = torch.where(exact.valid[..., None, None], together, 0.0)
+    some = exact.is_solved
+    return Candidates(event[some], leptons[some], bottoms[some], solutions[some], exact.valid[some])
 
 
 def resolution(draws: Tensor) -> Tensor:
@@ -92,8 +93,8 @@ def nearest(points: Tensor, solutions: Tensor, valid: Tensor, scale: Tensor) -> 
     if not (scale > 0).all():
         raise InputError(f"scale {scale.tolist()}: positive numbers are needed")
     away = ((points[:, :, None] - solutions[:, None]) / scale).square().sum((-1, -2))
-    found = away.masked_fill(~valid[:, None], torch.inf).argmin(2)
-    return found.masked_fill(~valid.any(1)[:, None], -1)
+    index = away.masked_fill(~valid[:, None], torch.inf).argmin(2)
+    return index.masked_fill(~valid.any(1)[:, None], -1)
 
 
 def shares(draws: Tensor, solutions: Tensor, valid: Tensor, scale: Tensor, *, pseudo: float = 0.0) -> Tensor:
@@ -112,10 +113,6 @@ def normalized(log_weights: Tensor, valid: Tensor) -> Tensor:
     """Return probabilities ``(B, S)`` proportional to exp(log weight) of solutions that exist, 0 elsewhere."""
     masked = log_weights.masked_fill(~valid, -torch.inf)
     return torch.where(valid.any(1, keepdim=True), masked.softmax(1), 0.0)
-
-
-def _four(momenta: Tensor) -> Tensor:
-    return torch.cat([momenta.norm(dim=-1, keepdim=True), momenta], -1)
 
 
 def coarea_log_weights(leptons: Tensor, bottoms: Tensor, solutions: Tensor, valid: Tensor) -> Tensor:
@@ -147,7 +144,7 @@ def features(leptons: Tensor, bottoms: Tensor, solutions: Tensor, valid: Tensor)
     The co-area weight of :func:`coarea_log_weights`; log m_tt; the logarithms of both energies' product; and
     log(1 − x₁)(1 − x₂) of the momentum fractions that the two tops take from the protons.
     """
-    tops = (_four(solutions) + (leptons + bottoms)[:, None]).sum(2)
+    tops = (kinematics.massless(solutions) + (leptons + bottoms)[:, None]).sum(2)
     mass = kinematics.mass(tops).clip(1.0).log()
     light = torch.stack([tops[..., 0] + tops[..., 3], tops[..., 0] - tops[..., 3]], -1) / (2 * _BEAM)
     left = (1 - light).clip(1e-6).log().sum(-1)
@@ -169,15 +166,15 @@ def fit_prior(x: Tensor, valid: Tensor, right: Tensor) -> Tensor:
     spread = x[valid].std(0).clip(1e-9)
     scaled = x / spread
 
-    def loss(coefficients):
+    def loss(coefficients: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         c = torch.tensor(coefficients, requires_grad=True)
         log_p = (scaled @ c).masked_fill(~valid, -torch.inf).log_softmax(1)
         value = 1e-4 * c.square().sum() - log_p.gather(1, right[:, None]).mean()
         value.backward()
         return value.item(), c.grad.numpy()
 
-    found = minimize(loss, np.zeros(x.shape[2]), jac=True, method="BFGS")
-    return torch.tensor(found.x) / spread
+    best = minimize(loss, np.zeros(x.shape[2]), jac=True, method="BFGS")
+    return torch.tensor(best.x) / spread
 
 
 def log_score(probabilities: Tensor, valid: Tensor, right: Tensor) -> Tensor:

@@ -11,12 +11,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy.optimize import minimize
 from torch import Tensor
 
 from rewind import kinematics
 from rewind.errors import InputError
-from rewind.neutrino.dataset import Dataset
+from rewind.events import EventBatch
 
 __all__ = ["JetScale", "fit", "leg_jets"]
 
@@ -43,11 +44,7 @@ class JetScale:
         pt = kinematics.pt(jets)
         return torch.where(pt > 0, self.constant + self.slope / pt, torch.ones_like(pt))
 
-    def sigma(self, jets: Tensor) -> Tensor:
-        """Return the relative resolution ``(...)`` of raw ``jets`` ``(..., 4)`` once they are corrected."""
-        return self.sigma_constant + self.sigma_slope / kinematics.pt(jets)
-
-    def apply(self, data: Dataset) -> Dataset:
+    def apply(self, data: EventBatch) -> EventBatch:
         """Return ``data`` with b-tagged jets scaled by c(pT), once; p_T^miss recoils by ``met_share`` of the change.
 
         The order of the jets stays, so that positions keep their meaning.
@@ -59,7 +56,7 @@ class JetScale:
         return replace(data, jets=jets, met=data.met - self.met_share * change)
 
 
-def leg_jets(data: Dataset, pairing: Tensor) -> Tensor:
+def leg_jets(data: EventBatch, pairing: Tensor) -> Tensor:
     """Return the four-momenta ``(B, 2, 4)`` of the jets of each leg, NaN where ``pairing`` ``(B, 2)`` is −1.
 
     Raises InputError for another shape and for positions that do not exist.
@@ -74,43 +71,49 @@ def leg_jets(data: Dataset, pairing: Tensor) -> Tensor:
     return torch.where((pairing >= 0)[..., None], chosen, torch.nan)
 
 
-def fit(data: Dataset) -> JetScale:
+def fit(data: EventBatch) -> JetScale:
     """Return the scale of training events with truth, from the tagged jets that match the b of a leg with a lepton.
 
     The quark's momentum is that of top − ν − ℓ. Each line in 1/pT is a conditional median: it minimises the mean
     absolute deviation, of p_T(quark)/p_T(jet) for the scale, of the modulus of p_T(quark)/p_T(corrected jet) − 1 for
     the resolution (scaled to that of a normal distribution); ``met_share`` does so for Σ p_T(ν) − p_T^miss. Raises
-    InputError for fewer than 100 matched events with true tops.
+    InputError for fewer than 100 matched events with true tops, and for negative weights.
     """
-    data = data.require_truth()[data.matched & data.tops.isfinite().flatten(1).all(1)]
+    truth = data.require_truth("neutrinos")
+    tops = truth.is_known("tops")
+    data = data[data.matched & (False if tops is None else tops)]
     if len(data) < _FEWEST:
         raise InputError(f"jet scale: {len(data)} matched events with true tops; at least {_FEWEST} are needed")
-    jets = leg_jets(data, data.b_jets)[:, : data.n_legs]
-    quark = data.tops[:, : data.n_legs, 1:] - data.neutrinos - data.leptons[..., 1:]
+    data.refuse({"the weight is negative, which a median cannot weigh": data.weight < 0})
+    truth, jets = data.truth, leg_jets(data, data.truth.b_jets)[:, : data.n_legs]
+    quark = truth.tops[:, : data.n_legs, 1:] - truth.neutrinos - data.leptons[..., 1:]
     pt, ratio = kinematics.pt(jets), torch.hypot(quark[..., 0], quark[..., 1]) / kinematics.pt(jets)
-    constant, slope = _median_line(1 / pt, ratio, start=(1.0, 10.0))
+    weight = data.weight[:, None].expand_as(pt)
+    constant, slope = _median_line(1 / pt, ratio, weight, start=(1.0, 10.0))
     deviation = (ratio / (constant + slope / pt) - 1).abs()
-    sigma_constant, sigma_slope = (_SIGMA * value for value in _median_line(1 / pt, deviation, start=(0.1, 1.0)))
+    sigmas = _median_line(1 / pt, deviation, weight, start=(0.1, 1.0))
+    sigma_constant, sigma_slope = (_SIGMA * value for value in sigmas)
 
     scale = JetScale(constant, slope, 1.0, sigma_constant, sigma_slope)
     change = scale.apply(data).met - data.met
-    missing = data.neutrinos[..., :2].sum(1) - data.met
-    return replace(scale, met_share=_median_slope(change, missing))
+    missing = truth.neutrinos[..., :2].sum(1) - data.met
+    return replace(scale, met_share=_median_slope(change, missing, data.weight[:, None].expand_as(change)))
 
 
-def _median_line(x: Tensor, y: Tensor, start: tuple[float, float]) -> tuple[float, float]:
-    """Return a, b that minimise the mean of |y − a − b x|."""
-    x, y = x.flatten().numpy(), y.flatten().numpy()
+def _median_line(x: Tensor, y: Tensor, weight: Tensor, start: tuple[float, float]) -> tuple[float, float]:
+    """Return a, b that minimise the weighted mean of |y − a − b x|."""
+    x, y, weight = (values.flatten().numpy() for values in (x, y, weight))
 
-    def loss(line):
-        return np.abs(y - line[0] - line[1] * x).mean()
+    def loss(line: NDArray[np.float64]) -> float:
+        return float(np.average(np.abs(y - line[0] - line[1] * x), weights=weight))
 
-    found = minimize(loss, start, method="Nelder-Mead", options={"xatol": 1e-5, "fatol": 1e-9, "maxiter": 2000})
-    return float(found.x[0]), float(found.x[1])
+    least = minimize(loss, start, method="Nelder-Mead", options={"xatol": 1e-5, "fatol": 1e-9, "maxiter": 2000})
+    return float(least.x[0]), float(least.x[1])
 
 
-def _median_slope(x: Tensor, y: Tensor) -> float:
-    """Return the b that minimises the mean of |y − b x|: the median of y/x, weighted by |x|."""
-    x, y = x.flatten().numpy(), y.flatten().numpy()
-    x, y = x[x != 0], y[x != 0]
-    return float(np.quantile(y / x, 0.5, weights=np.abs(x), method="inverted_cdf"))
+def _median_slope(x: Tensor, y: Tensor, weight: Tensor) -> float:
+    """Return the b that minimises the weighted mean of |y − b x|: the median of y/x, weighted by ``|x|`` as well."""
+    x, y, weight = (values.flatten().numpy() for values in (x, y, weight))
+    some = (x != 0) & (weight > 0)
+    x, y, weight = x[some], y[some], weight[some]
+    return float(np.quantile(y / x, 0.5, weights=weight * np.abs(x), method="inverted_cdf"))

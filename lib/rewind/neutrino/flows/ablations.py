@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from rewind.errors import InputError
-from rewind.neutrino.classical.pairing import PairingNetwork
 from rewind.neutrino.flows.flow import NeutrinoModel
+from rewind.neutrino.flows.pairing_network import PairingNetwork
 from rewind.nn.batches import Examples, as_examples
 from rewind.nn.training import Optimization, fit
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from rewind.neutrino.flows.inputs import Unpacked, unpack
+from rewind import kinematics
+from rewind.neutrino.flows.inputs import EventParts, unpack
 from rewind.nn.preprocessing import Chart, fold, positive_part, unfold
 from rewind.physics.constants import M_W, SQRT_S
 
@@ -47,14 +48,14 @@ class TransverseChart(CanonicalChart):
     ends where the neutrino would take the whole of a proton's momentum; that range is stretched to the real line.
     """
 
-    def _straight(self, delta_eta: Tensor, transverse: Tensor, parts: Unpacked) -> tuple[Tensor, Tensor]:
+    def _straight(self, delta_eta: Tensor, transverse: Tensor, parts: EventParts) -> tuple[Tensor, Tensor]:
         """Return a monotone function of Δη and its log-slope."""
         return delta_eta, torch.zeros_like(delta_eta)
 
-    def _straight_inverse(self, straight: Tensor, transverse: Tensor, parts: Unpacked) -> Tensor:
+    def _straight_inverse(self, straight: Tensor, transverse: Tensor, parts: EventParts) -> Tensor:
         return straight
 
-    def _range(self, transverse: Tensor, parts: Unpacked) -> tuple[Tensor, Tensor]:
+    def _range(self, transverse: Tensor, parts: EventParts) -> tuple[Tensor, Tensor]:
         """Return middle and half width of what the function of Δη can be."""
         edge = torch.asinh(_BEAM / transverse.norm(dim=-1).clip(1e-3))
         eta = _lepton_eta(parts)
@@ -98,8 +99,8 @@ class TransverseChart(CanonicalChart):
         return super().inverse(torch.cat([transverse, pz[..., None]], -1).flatten(1), event)
 
 
-def _lepton_eta(parts: Unpacked) -> Tensor:
-    return torch.asinh(parts.leptons[..., 3] / parts.leptons[..., 1:3].norm(dim=-1))
+def _lepton_eta(parts: EventParts) -> Tensor:
+    return kinematics.eta(parts.leptons)
 
 
 class FoldedChart(TransverseChart):
@@ -108,7 +109,7 @@ class FoldedChart(TransverseChart):
     cosh Δη* = m_W²/(2 pT^ℓ pT^ν) + cos Δφ. Where the right side falls below one there is no such value and both merge.
     """
 
-    def _solution(self, transverse: Tensor, parts: Unpacked) -> tuple[Tensor, Tensor]:
+    def _solution(self, transverse: Tensor, parts: EventParts) -> tuple[Tensor, Tensor]:
         lepton = parts.leptons[..., 1:3]
         product = (lepton.norm(dim=-1) * transverse.norm(dim=-1)).clip(1e-3)
         ratio = M_W**2 / (2 * product)
@@ -117,10 +118,10 @@ class FoldedChart(TransverseChart):
         solution = 2 * torch.asinh((versine / 2).sqrt())
         return solution, softness / (versine * (versine + 2) + softness).sqrt()
 
-    def _straight(self, delta_eta: Tensor, transverse: Tensor, parts: Unpacked) -> tuple[Tensor, Tensor]:
+    def _straight(self, delta_eta: Tensor, transverse: Tensor, parts: EventParts) -> tuple[Tensor, Tensor]:
         return unfold(delta_eta, *self._solution(transverse, parts))
 
-    def _straight_inverse(self, straight: Tensor, transverse: Tensor, parts: Unpacked) -> Tensor:
+    def _straight_inverse(self, straight: Tensor, transverse: Tensor, parts: EventParts) -> Tensor:
         return fold(straight, *self._solution(transverse, parts))
 
 

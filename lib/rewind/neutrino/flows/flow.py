@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from rewind.errors import InputError
+from rewind.events import EventBatch
 from rewind.neutrino.classical.jet_scale import JetScale
-from rewind.neutrino.dataset import Dataset
 from rewind.neutrino.flows.charts import CHARTS
 from rewind.neutrino.flows.inputs import event_encoder, event_tensor
 from rewind.neutrino.flows.mass_flow import MassFlow
@@ -23,14 +24,14 @@ _EVENTS_AT_ONCE = 2_000
 class NeutrinoFlow(ConditionalFlow):
     """Model p(neutrinos | event) for one or two neutrinos: a density in GeV⁻³ or GeV⁻⁶.
 
-    Events are tensors that :meth:`read` makes, neutrinos ``(n, L, 3)`` in the laboratory by leg.
+    Events are tensors that :meth:`featurize` makes, neutrinos ``(n, L, 3)`` in the laboratory by leg.
     """
 
-    def __init__(self, n_legs: int, flow, context: int, *, jet_scale: JetScale, **parts):
+    def __init__(self, n_legs: int, flow: Any, context: int, *, jet_scale: JetScale, **parts: Any):
         super().__init__(flow, 3 * n_legs, context, **parts)
         self.n_legs, self.jet_scale = n_legs, jet_scale
 
-    def read(self, data: Dataset, pairing: Tensor | None = None) -> Tensor:
+    def featurize(self, data: EventBatch, pairing: Tensor | None = None) -> Tensor:
         """Return the event tensor ``(B, F)`` of ``data`` with raw jets; ``pairing`` ``(B, 2)`` is told, −1: unknown.
 
         Raises InputError for events with another number of leptons and for what
@@ -50,14 +51,14 @@ class NeutrinoFlow(ConditionalFlow):
         n_sets, parts = target.shape[1], []
         for sets, part in zip(target.split(_EVENTS_AT_ONCE), event.split(_EVENTS_AT_ONCE), strict=True):
             context = self.encoder(part).repeat_interleave(n_sets, 0)
-            found = self._log_prob(sets.flatten(0, 1).flatten(1), part.repeat_interleave(n_sets, 0), context)
-            parts.append(found.reshape(len(part), n_sets))
+            log_p = self._log_prob(sets.flatten(0, 1).flatten(1), part.repeat_interleave(n_sets, 0), context)
+            parts.append(log_p.reshape(len(part), n_sets))
         return torch.cat(parts)
 
     @torch.no_grad()
-    def sample(self, event: Tensor, n: int = 1) -> Tensor:
-        """Return ``n`` draws an event, ``(len(event), n, L, 3)``, from torch's global generator."""
-        parts = [super(NeutrinoFlow, self).sample(part, n) for part in event.split(_EVENTS_AT_ONCE)]
+    def sample(self, event: Tensor, n: int = 1, generator: torch.Generator | None = None) -> Tensor:
+        """Return ``n`` draws an event, ``(len(event), n, L, 3)``, from ``generator`` or torch's global one."""
+        parts = [super(NeutrinoFlow, self).sample(part, n, generator) for part in event.split(_EVENTS_AT_ONCE)]
         return torch.cat(parts).reshape(len(event), n, self.n_legs, 3)
 
 

@@ -1,4 +1,4 @@
-"""One answer an event: the rival that a posterior replaces, and what it can't do.
+"""One answer an event: the baseline that a posterior replaces, and what it can't do.
 
 The network is as large as that of the flow and reads the same events; it is trained for the least mean squared error,
 so that the best it can learn is the mean of the posterior.
@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from rewind.errors import InputError
+from rewind.events import EventBatch
 from rewind.neutrino.classical.jet_scale import JetScale
-from rewind.neutrino.dataset import Dataset
 from rewind.neutrino.flows.charts import CanonicalChart
 from rewind.neutrino.flows.inputs import event_encoder, event_tensor
 from rewind.nn.encoders import ObjectEncoder
@@ -29,7 +29,7 @@ _HIDDEN = {1: 448, 2: 832}  # as many parameters as the flow has
 class NeutrinoRegression(Trainable):
     """Predict the momenta of one or two neutrinos in the canonical frame, standardised, with mean squared error.
 
-    Events are tensors that :meth:`read` makes, neutrinos ``(n, L, 3)`` in the laboratory by leg.
+    Events are tensors that :meth:`featurize` makes, neutrinos ``(n, L, 3)`` in the laboratory by leg.
     """
 
     def __init__(self, n_legs: int, encoder: ObjectEncoder, head: nn.Module, *, jet_scale: JetScale):
@@ -38,8 +38,8 @@ class NeutrinoRegression(Trainable):
         self.encoder, self.head = encoder, head
         self.chart, self.target_scale = CanonicalChart(n_legs), Standardize(3 * n_legs)
 
-    def read(self, data: Dataset, pairing: Tensor | None = None) -> Tensor:
-        """Return the event tensor ``(B, F)`` of ``data``, as ``NeutrinoFlow.read`` does."""
+    def featurize(self, data: EventBatch, pairing: Tensor | None = None) -> Tensor:
+        """Return the event tensor ``(B, F)`` of ``data``, as ``NeutrinoFlow.featurize`` does."""
         return event_tensor(self.jet_scale.apply(data.require_legs(self.n_legs)), pairing)
 
     def fit_scales(self, target: Tensor, event: Tensor) -> NeutrinoRegression:

@@ -8,30 +8,31 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rewind.neutrino.classical import jet_scale, pairing
-from rewind.neutrino.classical.pairing import PairingNetwork, pairing_network
-from rewind.neutrino.dataset import Dataset
+from rewind.events import EventBatch
+from rewind.neutrino.classical import jet_scale
+from rewind.neutrino.classical.pairing import true_pairing
 from rewind.neutrino.flows.flow import NeutrinoModel, neutrino_flow
+from rewind.neutrino.flows.pairing_network import PairingNetwork, pairing_network, training_tensors
 from rewind.nn import checkpoints, training
 from rewind.nn.batches import Examples
 
 __all__ = ["flow_tensors", "load_flow", "load_pairing", "train_flow", "train_pairing"]
 
 
-def flow_tensors(model: NeutrinoModel, data: Dataset) -> tuple[Tensor, Tensor]:
+def flow_tensors(model: NeutrinoModel, data: EventBatch) -> tuple[Tensor, Tensor]:
     """Return neutrinos and events: each event once without a pairing and, if matched, once more with the true one.
 
     So one model answers both questions. Raises InputError where truth is missing.
     """
-    data.require_truth()
-    known = data[data.matched]
-    events = [model.read(data), model.read(known, pairing.truth(known))]
-    return torch.cat([data.neutrinos, known.neutrinos]).float(), torch.cat(events)
+    neutrinos, matched = data.require_truth("neutrinos").neutrinos, data.matched
+    known = data[matched]
+    events = [model.featurize(data), model.featurize(known, true_pairing(known))]
+    return torch.cat([neutrinos, neutrinos[matched]]).float(), torch.cat(events)
 
 
 def train_flow(
-    train: Dataset,
-    validation: Dataset,
+    train: EventBatch,
+    validation: EventBatch,
     path: str | Path | None = None,
     *,
     size: dict[str, Any] | None = None,
@@ -61,7 +62,7 @@ def train_flow(
     )
 
 
-def _flow_examples(model: NeutrinoModel, data: Dataset) -> Examples:
+def _flow_examples(model: NeutrinoModel, data: EventBatch) -> Examples:
     return Examples(flow_tensors(model, data), torch.cat([data.weight, data.weight[data.matched]]))
 
 
@@ -71,8 +72,8 @@ def load_flow(path: str | Path, n_legs: int) -> NeutrinoModel:
 
 
 def train_pairing(
-    train: Dataset,
-    validation: Dataset,
+    train: EventBatch,
+    validation: EventBatch,
     path: str | Path | None = None,
     *,
     size: dict[str, Any] | None = None,
@@ -85,7 +86,7 @@ def train_pairing(
         train,
         validation,
         path,
-        examples=lambda _, data: Examples(pairing.training_tensors(data), data.weight[data.matched]),
+        examples=lambda _, data: Examples(training_tensors(data), data.weight[data.matched]),
         **({"batch_size": 512, "learning_rate": 3e-3} | options),
     )
 

@@ -19,13 +19,13 @@ from rewind.physics.constants import M_TOP, M_W
 __all__ = ["constraint_distance", "mean", "mean_of_nearest", "median", "mode", "nearest_constraints", "one", "rules"]
 
 
-def _chosen(draws: Tensor, index: Tensor, score: Tensor) -> Tensor:
-    """Return one draw an event; NaN where its ``score`` ``(B, n)`` is not known."""
-    return _where_known(draws[torch.arange(len(draws)), index], score)
+def _chosen(draws: Tensor, index: Tensor, measure: Tensor) -> Tensor:
+    """Return one draw an event; NaN where its ``measure`` ``(B, n)`` is not known."""
+    return _where_known(draws[torch.arange(len(draws)), index], measure)
 
 
-def _where_known(values: Tensor, score: Tensor) -> Tensor:
-    unknown = score.isnan().any(1)
+def _where_known(values: Tensor, measure: Tensor) -> Tensor:
+    unknown = measure.isnan().any(1)
     return values.masked_fill(unknown.reshape(-1, *[1] * (values.ndim - 1)), torch.nan)
 
 
@@ -66,14 +66,14 @@ def mean_of_nearest(draws: Tensor, distance: Tensor, share: float = 0.25) -> Ten
 
 def rules(distance: Tensor, log_prob: Tensor | None = None) -> dict[str, Callable[[Tensor], Tensor]]:
     """Return all estimators by name, each a function of draws; without ``log_prob`` there is no mode among them."""
-    found = {
+    every = {
         "one draw": one,
         "mean": mean,
         "median": median,
         "nearest to constraints": partial(nearest_constraints, distance=distance),
         "mean of the nearest": partial(mean_of_nearest, distance=distance),
     }
-    return found if log_prob is None else found | {"mode": partial(mode, log_prob=log_prob)}
+    return every if log_prob is None else every | {"mode": partial(mode, log_prob=log_prob)}
 
 
 def constraint_distance(
@@ -97,8 +97,7 @@ def constraint_distance(
             f"neutrinos {tuple(neutrinos.shape)}, leptons {tuple(leptons.shape)}, b jets {tuple(bottoms.shape)}: "
             "expected (B, n, L, 3), (B, L, 4), (B, L, 4)"
         )
-    four = torch.cat([neutrinos.norm(dim=-1, keepdim=True), neutrinos], -1)
-    bosons = four + leptons[:, None]
+    bosons = kinematics.massless(neutrinos) + leptons[:, None]
     tops = bosons + bottoms[:, None]
     pulls = torch.stack([(kinematics.mass(bosons) - m_w) / width_w, (kinematics.mass(tops) - m_top) / width_top])
     return (pulls**2).sum((0, -1)).sqrt()
