@@ -8,7 +8,9 @@ import torch
 from safetensors.torch import save_file
 
 from rewind.errors import InputError
+from rewind.neutrino.flows.flow import neutrino_flow
 from rewind.nn import checkpoints
+from rewind.partons.conditioner import conditioner
 from rewind.toys import robot_arm
 
 CONFIGURATION = {"noise": 0.1, "layers": 1, "bins": 4, "hidden": 8}
@@ -104,6 +106,43 @@ def test_says_which_setting_differs(saved):
 def test_says_which_weights_differ(saved):
     with pytest.raises(InputError, match=r"do not fit the model, first '.*': .* there, .* here"):
         checkpoints.load(saved[0], lambda **_: robot_arm.posterior_flow(noise=0.1, layers=2, bins=4, hidden=8))
+
+
+def test_a_changed_default_changes_no_model(saved):
+    path, model, data = saved
+
+    def build(noise, *, coordinates="plain", layers=7, bins=7, hidden=7):
+        return robot_arm.posterior_flow(noise=noise, coordinates=coordinates, layers=layers, bins=bins, hidden=hidden)
+
+    assert torch.equal(checkpoints.load(path, build).log_prob(*data), model.log_prob(*data))
+
+
+def test_an_option_left_to_a_default_is_refused(saved):
+    path = saved[0]
+    about, weights = checkpoints._read(path)
+    checkpoints._write(path, weights, about | {"configuration": CONFIGURATION})
+    with pytest.raises(InputError, match=r"arm\.safetensors: its configuration leaves coordinates to defaults"):
+        checkpoints.load(path, robot_arm.posterior_flow)
+
+
+def test_rewriting_completes_and_renames_and_keeps_the_rest(saved):
+    path, model, data = saved
+    before, weights = checkpoints._read(path)
+    checkpoints._write(
+        path, {f"old.{name}": values for name, values in weights.items()}, before | {"configuration": CONFIGURATION}
+    )
+    checkpoints.rewrite(path, robot_arm.posterior_flow, lambda name: name.removeprefix("old."))
+    assert checkpoints.describe(path) == before
+    assert torch.equal(checkpoints.load(path, robot_arm.posterior_flow).log_prob(*data), model.log_prob(*data))
+
+
+def test_nested_and_dependent_options_are_complete():
+    short = {"max_jets": 8, "roles": {"width": 8}}
+    assert checkpoints.complete(conditioner, short)["roles"] == {"width": 8, "layers": 3, "heads": 4}
+    assert checkpoints.complete(neutrino_flow, {"n_legs": 1})["coordinates"] == "folded"
+    assert checkpoints.complete(neutrino_flow, {"n_legs": 2})["solutions"] is False
+    with pytest.raises(TypeError, match="depth"):
+        checkpoints.complete(conditioner, {"max_jets": 8, "depth": 2})
 
 
 def test_configuration_unknown_to_the_model(saved):

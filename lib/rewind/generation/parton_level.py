@@ -107,16 +107,16 @@ def train_sampler(
         configuration = {"process": process, "alpha": alpha, "c_tg": c_tg, "dims": integrand.dims, **size}
         training = {"evaluations": evaluations, "seed": seed, "seconds": round(seconds, 1), "device": "cpu"}
         data = checkpoints.fingerprint(*(value for value in flow.state_dict().values()))
-        checkpoints.save(path, flow, _sampler, configuration=configuration, data=data, training=training)
+        checkpoints.save(path, flow, build_sampler, configuration=configuration, data=data, training=training)
     return flow
 
 
 def load_sampler(path: str | Path, process: str, **expected) -> SplineFlow:
     """Return the sampler of a checkpoint; raises InputError where it is another process' or damaged."""
-    return checkpoints.load(path, _sampler, process=process, **expected)
+    return checkpoints.load(path, build_sampler, process=process, **expected)
 
 
-def _sampler(
+def build_sampler(
     process: str,
     alpha: float,
     c_tg: float,

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from hashlib import sha256
-from inspect import signature
+from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from torch import Tensor, nn
 import rewind
 from rewind.errors import InputError
 
-__all__ = ["complete", "describe", "fingerprint", "load", "resolving", "save"]
+__all__ = ["complete", "describe", "fingerprint", "load", "resolving", "rewrite", "save"]
 
 
 def fingerprint(*data: Tensor) -> str:
@@ -57,11 +56,12 @@ def complete(build: Build, configuration: dict[str, Any]) -> dict[str, Any]:
 
     >>> def build(width, *, layers=2): ...
     >>> complete(build, {"width": 8})
-    {'width': 8, 'layers': 2}
+    {'layers': 2, 'width': 8}
     """
-    bound = signature(build).bind(**configuration)
-    bound.apply_defaults()
-    options = getattr(build, "resolve", dict)(bound.arguments)
+    signature(build).bind(**configuration)
+    parameters = signature(build).parameters.values()
+    defaults = {one.name: one.default for one in parameters if one.default is not Parameter.empty}
+    options = getattr(build, "resolve", dict)(defaults | configuration)
     return json.loads(json.dumps(options))
 
 
@@ -80,18 +80,30 @@ def save(
     constants are buffers of the model, so they are inside. The file takes its name when whole. Raises InputError
     where it cannot be written.
     """
-    configuration = complete(build, configuration)
-    path = Path(path)
-    if not path.parent.is_dir():
-        raise InputError(f"{path.parent}: no such folder; make it first")
-    weights = {name: values.detach().cpu().contiguous() for name, values in sorted(model.state_dict().items())}
     about = {
-        "configuration": configuration,
+        "configuration": complete(build, configuration),
         "data": data,
         "training": training,
         "versions": {"rewind": rewind.__version__, "torch": torch.__version__.split("+")[0]},
-        "sha256": _digest(weights.values()),
     }
+    _write(Path(path), model.state_dict(), about)
+
+
+def rewrite(path: str | Path, build: Build, rename: Callable[[str], str]) -> None:
+    """Write a checkpoint again with its complete configuration, its weights by other names.
+
+    Their values, the fingerprint and the training record stay. Raises InputError as :func:`load` and :func:`save` do.
+    """
+    about, weights = _read(path)
+    renamed = {rename(name): values for name, values in weights.items()}
+    _write(Path(path), renamed, about | {"configuration": _completed(path, build, about["configuration"])})
+
+
+def _write(path: Path, weights: dict[str, Tensor], about: dict[str, Any]) -> None:
+    if not path.parent.is_dir():
+        raise InputError(f"{path.parent}: no such folder; make it first")
+    weights = {name: values.detach().cpu().contiguous() for name, values in sorted(weights.items())}
+    about = about | {"sha256": _digest(weights.values())}
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     metadata = {"rewind": json.dumps(about)}
     try:
@@ -126,52 +138,21 @@ def describe(path: str | Path) -> dict[str, Any]:
     return _read(path)[0]
 
 
-_RENAMED = (
-    (r"^encoder\.features\.legs$", "encoder.parts.0.slots.lepton"),
-    (r"^encoder\.features\.(lepton|jet|whole)\.", r"encoder.parts.0.linear.\1."),
-    (r"^encoder\.solutions\.linear\.", "encoder.parts.1.linear.solution."),
-    (r"^encoder\.events\.(lepton|jet|whole)\.", r"encoder.events.parts.0.linear.\1."),
-    (r"^encoder\.events\.encoder\.", "encoder.events.transformer."),
-    (r"^features\.legs$", "encoder.parts.0.slots.lepton"),
-    (r"^features\.(lepton|jet|whole)\.", r"encoder.parts.0.linear.\1."),
-)
-_OF_ENCODERS = (
-    (r"^(lepton|jet|whole)\.", r"encoder.parts.0.linear.\1."),
-    (r"^encoder\.(encoder|reading|token|norm)\b", r"encoder.transformer.\1"),
-)
-_OF_FLOWS = ((r"^encoder\.encoder\.", "encoder.transformer."),)
-
-
-def _renamed(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return weights by the names that the encoder of objects has for those of the encoders before it."""
-
-    def new(name: str) -> str:
-        prefix = next((p for p in ("conditioner.roles.", "conditioner.", "roles.") if name.startswith(p)), "")
-        inner = name.removeprefix(prefix)
-        rules = _RENAMED
-        if f"{prefix}whole.weight" in weights:
-            rules = _OF_ENCODERS
-        elif f"{prefix}features.whole.weight" in weights:
-            rules = _RENAMED + _OF_ENCODERS[1:]
-        elif f"{prefix}encoder.features.whole.weight" in weights:
-            rules = _RENAMED + _OF_FLOWS
-        for pattern, to in rules:
-            changed = re.sub(pattern, to, inner)
-            if changed != inner:
-                return prefix + changed
-        return name
-
-    return {new(name): values for name, values in weights.items()}
+def _completed(path: str | Path, build: Build, stored: dict[str, Any]) -> dict[str, Any]:
+    try:
+        return complete(build, stored)
+    except TypeError as error:
+        raise InputError(f"{path}: its configuration {stored} does not fit {build.__name__} ({error})") from error
 
 
 def load(path: str | Path, build: Build, **expected: Any) -> nn.Module:
     """Return the model ``build(**configuration)`` with the weights of a checkpoint.
 
-    Raises InputError for a file that is missing or damaged, and says what differs where the stored
-    configuration is not the ``expected`` one or the weights do not fit the model.
+    Raises InputError for a file that is missing or damaged, for a configuration that leaves an option to a default,
+    and says what differs where the stored configuration is not the ``expected`` one or the weights do not fit the
+    model.
     """
     about, weights = _read(path)
-    weights = _renamed(weights)
     stored = about["configuration"]
     differing = [
         f"{name} is {stored.get(name, 'absent')} there, {value} here"
@@ -180,10 +161,11 @@ def load(path: str | Path, build: Build, **expected: Any) -> nn.Module:
     ]
     if differing:
         raise InputError(f"{path}: made with another configuration: {'; '.join(differing)}")
-    try:
-        model = build(**complete(build, stored))
-    except TypeError as error:
-        raise InputError(f"{path}: its configuration {stored} does not fit {build.__name__} ({error})") from error
+    whole = _completed(path, build, stored)
+    left_open = [name for name in whole if name not in stored or stored[name] != whole[name]]
+    if left_open:
+        raise InputError(f"{path}: its configuration leaves {', '.join(left_open)} to defaults, which may have changed")
+    model = build(**stored)
     wanted = {name: tuple(values.shape) for name, values in model.state_dict().items()}
     there = {name: tuple(values.shape) for name, values in weights.items()}
     if wanted != there:

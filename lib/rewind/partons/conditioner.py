@@ -180,6 +180,15 @@ def _discrepancies(out: Tensor, wanted: Tensor, weight: Tensor | None) -> Tensor
 _BANDWIDTHS = (0.3, 1.0, 3.0)
 
 
+def _with_roles(options: dict[str, Any]) -> dict[str, Any]:
+    """Return options with all those of the network that scores jets, if there is one."""
+    if options["roles"] is None:
+        return options
+    roles = checkpoints.complete(roles_network, options["roles"] | {"max_jets": options["max_jets"]})
+    return options | {"roles": {name: value for name, value in roles.items() if name != "max_jets"}}
+
+
+@checkpoints.resolving(_with_roles)
 def conditioner(
     max_jets: int,
     *,

@@ -197,6 +197,9 @@ def _spectrum(values: Tensor) -> Tensor:
     return torch.cat([pt.log(), torch.asinh(momenta[..., 2] / pt)], 1).float()
 
 
+@checkpoints.resolving(
+    lambda options: options | {"conditioner": checkpoints.complete(regression.conditioner, options["conditioner"])}
+)
 def unfolding_flow(
     conditioner: dict,
     *,

@@ -14,6 +14,7 @@ from rewind.neutrino.classical.jet_scale import JetScale
 from rewind.neutrino.flows.charts import CHARTS
 from rewind.neutrino.flows.inputs import event_encoder, event_tensor
 from rewind.neutrino.flows.mass_flow import MassFlow
+from rewind.nn import checkpoints
 from rewind.nn.flows import ConditionalFlow, spline_flow
 
 __all__ = ["NeutrinoFlow", "NeutrinoModel", "neutrino_flow"]
@@ -65,6 +66,14 @@ class NeutrinoFlow(ConditionalFlow):
 NeutrinoModel = NeutrinoFlow | MassFlow
 
 
+def _with_what_won(options: dict[str, Any]) -> dict[str, Any]:
+    """Return options with coordinates and solutions as they won in chapters 4 and 5 where none are given."""
+    coordinates = options["coordinates"] or ("masses" if options["n_legs"] == 2 else "folded")
+    told = coordinates != "masses" if options["solutions"] is None else options["solutions"]
+    return options | {"coordinates": coordinates, "solutions": told}
+
+
+@checkpoints.resolving(_with_what_won)
 def neutrino_flow(
     n_legs: int,
     *,
@@ -88,14 +97,13 @@ def neutrino_flow(
     if n_legs not in (1, 2):
         raise InputError(f"n_legs = {n_legs}: the model is for 1 or 2 leptons")
     known = [*CHARTS, "masses"][: None if n_legs == 2 else -1]
-    coordinates = coordinates or ("masses" if n_legs == 2 else "folded")
+    told = _with_what_won({"n_legs": n_legs, "coordinates": coordinates, "solutions": solutions})
+    coordinates, solutions = told["coordinates"], told["solutions"]
     if coordinates not in known:
         raise InputError(f"coordinates '{coordinates}': choose one of {', '.join(known)}")
-    in_masses = coordinates == "masses"
-    told = not in_masses if solutions is None else solutions
     scale = JetScale(*jet_scale)
-    encoder = event_encoder(n_legs, width=width, layers=encoder_layers, solutions=told)
-    if in_masses:
+    encoder = event_encoder(n_legs, width=width, layers=encoder_layers, solutions=solutions)
+    if coordinates == "masses":
         return MassFlow(encoder, width, jet_scale=scale, layers=flow_layers, bins=bins, hidden=hidden)
     splines = spline_flow(3 * n_legs, width, layers=flow_layers, bins=bins, hidden=hidden)
     return NeutrinoFlow(n_legs, splines, width, jet_scale=scale, encoder=encoder, chart=CHARTS[coordinates](n_legs))

@@ -16,6 +16,7 @@ from rewind.events import EventBatch
 from rewind.neutrino.classical.jet_scale import JetScale
 from rewind.neutrino.flows.charts import CanonicalChart
 from rewind.neutrino.flows.inputs import event_encoder, event_tensor
+from rewind.nn import checkpoints
 from rewind.nn.encoders import ObjectEncoder
 from rewind.nn.preprocessing import Standardize
 from rewind.nn.training import Trainable, weighted_mean
@@ -64,6 +65,7 @@ class NeutrinoRegression(Trainable):
         return weighted_mean((self(event) - wanted).square().mean(1), weight)
 
 
+@checkpoints.resolving(lambda options: options | {"hidden": options["hidden"] or _HIDDEN.get(options["n_legs"])})
 def neutrino_regression(
     n_legs: int,
     *,
