@@ -25,7 +25,6 @@ from rewind.neutrino.flows import training
 from rewind.neutrino.flows.inputs import MAX_JETS, event_tensor
 from rewind.nn import checkpoints
 from rewind.partons import conditioner, unfolding_flow
-from rewind.partons import dataset as partons_dataset
 from rewind.toys import robot_arm
 from rewind.transfer import learnt, quark_jets
 
@@ -53,7 +52,7 @@ def with_neutrinos(name, n_leptons):
 
 @cache
 def with_partons():
-    return partons_dataset.load(sample("tth_semileptonic"))[:N_EVENTS]
+    return events.load_batch(sample("tth_semileptonic"), 1)[:N_EVENTS]
 
 
 @cache
@@ -90,7 +89,7 @@ def nu2_pairing():
 
 def of_conditioner(name):
     model = conditioner.load_conditioner(shipped(name))
-    return {"partons": model.predict(model.read(with_partons()))}
+    return {"partons": model.predict(model.featurize(with_partons()))}
 
 
 def conditioner_with_scores():
@@ -100,15 +99,14 @@ def conditioner_with_scores():
 
 def unfolding():
     model, data = unfolding_flow.load_unfolding(shipped("unfolding_flow")), with_partons()
-    target, event = model.tensors(data)
-    torch.manual_seed(SEED)
-    draws = model.sample(event, N_DRAWS)
+    target, event = model.examples(data).values
+    draws = model.draws(event, N_DRAWS, seeded())
     return {
         "log p": model.log_prob(target, event),
         "numbers": target,
         "drawn partons": draws.partons,
         "drawn fractions": draws.fractions,
-        "drawn numbers": draws.numbers,
+        "drawn numbers": draws.coordinates,
     }
 
 

@@ -33,8 +33,8 @@ def test_bands_of_a_normal_distribution():
 def test_observables_are_those_of_the_parts_and_of_the_sum():
     p = torch.from_numpy(np.random.default_rng(3).normal(0, 100, (5, 2, 4, 4)))
     p[..., 0] = ((p[..., 1:] ** 2).sum(-1) + 125**2).sqrt()
-    found = residual_metrics.observables(p)
-    assert found.shape == (5, 2, len(residual_metrics.OBSERVABLES))
-    torch.testing.assert_close(found[..., 4], kinematics.eta(p[..., 1, :]))
-    torch.testing.assert_close(found[..., 6], p[..., 3].sum(-1))
-    torch.testing.assert_close(found[..., 7], kinematics.mass(p.sum(2)))
+    values = residual_metrics.observables(p)
+    assert values.shape == (5, 2, len(residual_metrics.OBSERVABLES))
+    torch.testing.assert_close(values[..., 4], kinematics.eta(p[..., 1, :]))
+    torch.testing.assert_close(values[..., 6], p[..., 3].sum(-1))
+    torch.testing.assert_close(values[..., 7], kinematics.mass(p.sum(2)))

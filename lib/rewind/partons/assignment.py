@@ -1,7 +1,10 @@
-"""The classical rival: one jet for each quark, chosen by the masses that H, W and tops must have.
+"""The classical baseline: one jet for each quark, chosen by the masses that H, W and tops must have.
 
 A hypothesis names four b-jets (two of the Higgs boson, one of each top) and two jets of the W → qq̄'; the neutrino has
 the missing transverse momentum and one of the two p_z that the W mass allows. Momenta (E, px, py, pz), GeV.
+
+>>> hypotheses(6).shape, hypotheses(6)[0].tolist()
+(torch.Size([180, 6]), [0, 1, 2, 3, 4, 5])
 """
 
 from __future__ import annotations
@@ -11,13 +14,13 @@ from dataclasses import dataclass
 from itertools import combinations, permutations
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from rewind import kinematics
+from rewind import kinematics, stats
 from rewind.errors import InputError
-from rewind.partons.dataset import ROLES, Dataset, recoil
+from rewind.events import EventBatch
+from rewind.partons.true_partons import N_QUARKS, ROLES, require_usable, true_partons, with_recoil
 from rewind.physics.constraints import w_mass_roots
 
 __all__ = [
@@ -27,6 +30,7 @@ __all__ = [
     "fit_masses",
     "fit_scale",
     "hypotheses",
+    "rescaled",
     "scan",
     "scores",
     "sum_of_objects",
@@ -51,7 +55,7 @@ def hypotheses(n_jets: int) -> Tensor:
 
     The order within H and within W makes no difference, so that P = n!/(n − 6)!/4.
     """
-    if n_jets < 6:
+    if n_jets < N_QUARKS:
         raise InputError(f"n_jets = {n_jets}: six quarks need six jets")
     rows = [
         (*tops, *higgs, *quarks)
@@ -78,27 +82,31 @@ class _Hypotheses(NamedTuple):
         return torch.stack([self.higgs, self.hadronic_top, self.leptonic_top], 2)
 
 
-def _order(data: Dataset, n_jets: int) -> Tensor:
+def _order(batch: EventBatch, n_jets: int) -> Tensor:
     """Return places of jets ``(B, n_jets)``: the tagged ones first, then by pT."""
-    position = torch.arange(data.jets.shape[1])
-    return (position - 100 * data.btag.long() - 50 * data.jet_mask.long()).argsort(1)[:, :n_jets]
+    position = torch.arange(batch.jets.shape[1])
+    return (position - 100 * batch.btag.long() - 50 * batch.jet_mask.long()).argsort(1)[:, :n_jets]
 
 
-def _ordered(data: Dataset, n_jets: int) -> tuple[Tensor, Tensor, Tensor]:
+def _with_places(batch: EventBatch, n_jets: int) -> EventBatch:
+    """Return the events with places for ``n_jets`` jets at least."""
+    return batch.padded(max(n_jets, batch.jets.shape[1]))
+
+
+def _candidates(batch: EventBatch, n_jets: int) -> tuple[Tensor, Tensor, Tensor]:
     """Return the candidate jets, their presence and tags."""
-    data = data.padded(max(n_jets, data.jets.shape[1]))
-    order = _order(data, n_jets)
-    jets = data.jets.gather(1, order[..., None].expand(-1, -1, 4))
-    return jets, data.jet_mask.gather(1, order), data.btag.gather(1, order)
+    batch = _with_places(batch, n_jets)
+    order = _order(batch, n_jets)
+    jets = batch.jets.gather(1, order[..., None].expand(-1, -1, 4))
+    return jets, batch.jet_mask.gather(1, order), batch.btag.gather(1, order)
 
 
-def _all(data: Dataset, rows: Tensor, n_jets: int) -> _Hypotheses:
-    jets, present, tagged = _ordered(data, n_jets)
-    roots = w_mass_roots(data.lepton, data.met).pz
-    transverse = data.met[:, None].expand(-1, 2, -1)
-    neutrino = torch.cat([transverse, roots[..., None]], -1)
-    neutrino = torch.cat([neutrino.norm(dim=-1, keepdim=True), neutrino], -1)
-    w = (data.lepton[:, None] + neutrino).repeat_interleave(len(rows), 1)
+def _all(batch: EventBatch, rows: Tensor, n_jets: int) -> _Hypotheses:
+    jets, present, tagged = _candidates(batch, n_jets)
+    roots = w_mass_roots(batch.leptons[:, 0], batch.met).pz
+    transverse = batch.met[:, None].expand(-1, 2, -1)
+    neutrino = kinematics.massless(torch.cat([transverse, roots[..., None]], -1))
+    w = (batch.leptons + neutrino).repeat_interleave(len(rows), 1)
     rows = rows.repeat(2, 1)
     b_lep, b_had, *others = (jets[:, rows[:, i]] for i in range(6))
     hadronic_w = others[2] + others[3]
@@ -109,18 +117,18 @@ def _all(data: Dataset, rows: Tensor, n_jets: int) -> _Hypotheses:
 
 
 def _chosen(
-    data: Dataset, n_jets: int, costs: Callable[[_Hypotheses, slice], Iterable[Tensor]]
+    batch: EventBatch, n_jets: int, costs: Callable[[_Hypotheses, slice], Iterable[Tensor]]
 ) -> list[tuple[Tensor, Tensor, Tensor, Tensor]]:
     """Return, for each of the ``costs``, the cheapest hypotheses: heavy particles ``(B, 3, 4)``, W, cost and jets.
 
-    The jets ``(B, 6)`` are numbered as :func:`_ordered` has them.
+    The jets ``(B, 6)`` are numbered as :func:`_candidates` has them.
     """
-    rows, found = hypotheses(n_jets), []
-    for start in range(0, len(data), _CHUNK):
+    rows, chunks = hypotheses(n_jets), []
+    for start in range(0, len(batch), _CHUNK):
         part = slice(start, start + _CHUNK)
-        tried = _all(data[part], rows, n_jets)
-        found.append([_cheapest(tried, rows, cost) for cost in costs(tried, part)])
-    by_cost = zip(*found, strict=True)
+        tried = _all(batch[part], rows, n_jets)
+        chunks.append([_cheapest(tried, rows, cost) for cost in costs(tried, part)])
+    by_cost = zip(*chunks, strict=True)
     return [tuple(torch.cat(values) for values in zip(*parts, strict=True)) for parts in by_cost]
 
 
@@ -135,92 +143,99 @@ def _pull(p: Tensor, expected: tuple[float, float]) -> Tensor:
     return ((kinematics.mass(p) - expected[0]) / expected[1]) ** 2
 
 
-def _nearest(data: Dataset, n_jets: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    def distance(tried, part):
-        truth = data.partons[part, None, :3]
+def _nearest(batch: EventBatch, n_jets: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    partons = true_partons(batch)
+
+    def distance(tried: _Hypotheses, part: slice) -> list[Tensor]:
+        truth = partons[part, None, :3]
         return [((tried.heavy - truth)[..., 1:].norm(dim=-1) / truth[..., 0]).amax(-1)]
 
-    return _chosen(data, n_jets, distance)[0]
+    return _chosen(batch, n_jets, distance)[0]
 
 
-def closeness(data: Dataset, *, n_jets: int = 7) -> Tensor:
+def closeness(batch: EventBatch, *, n_jets: int = 7) -> Tensor:
     """Return how near ``(B,)`` the best of all hypotheses comes to the truth.
 
     The distance is the largest, over H, t_had and t_lep, of ``|p − p_true|`` over the true energy.
     """
-    return _nearest(data, n_jets)[2]
+    return _nearest(batch, n_jets)[2]
 
 
-def fit_masses(data: Dataset, *, n_jets: int = 7) -> Masses:
-    """Return means and widths (median, half the 16–84 % range) of masses in training events.
+def fit_masses(batch: EventBatch, *, n_jets: int = 7) -> Masses:
+    """Return means and widths (weighted median, half the 16–84 % range) of masses in training events.
 
     The right hypothesis is the one that comes closest to the true H, t_had and t_lep; each must be nearer than 20 % of
-    its energy, else a quark has no jet. Raises InputError for fewer than 100 such events.
+    its energy, else a quark has no jet. Raises InputError for fewer than 100 such events, and for negative weights.
     """
-
-    heavy, w, away, _ = _nearest(data, n_jets)
+    heavy, w, away, _ = _nearest(batch, n_jets)
     right = away < _NEAR
     if int(right.sum()) < _FEWEST:
         raise InputError(f"masses: {int(right.sum())} events with all six jets; at least {_FEWEST} are needed")
-    peaks = [_peak(kinematics.mass(p[right])) for p in (heavy[:, 0], w, heavy[:, 1], heavy[:, 2])]
-    return Masses(*peaks)
+    particles = heavy[:, 0], w, heavy[:, 1], heavy[:, 2]
+    return Masses(*(_peak(kinematics.mass(p[right]), batch.weight[right]) for p in particles))
 
 
-def _peak(mass: Tensor) -> tuple[float, float]:
-    low, middle, high = np.quantile(mass.numpy(), (0.16, 0.5, 0.84))
+def _peak(mass: Tensor, weight: Tensor) -> tuple[float, float]:
+    low, middle, high = stats.quantile(mass, (0.16, 0.5, 0.84), weight)
     return float(middle), float((high - low) / 2)
 
 
-def assign(data: Dataset, masses: Masses, *, n_jets: int = 7, untagged: float = 4.0) -> Tensor:
+def assign(batch: EventBatch, masses: Masses, *, n_jets: int = 7, untagged: float = 4.0) -> Tensor:
     """Return H, t_had, t_lep and the gluon, ``(B, 4, 4)``, of the hypothesis with the least χ².
 
     χ² sums the pulls of the four ``masses``, and ``untagged`` for each of the four b-jets without a tag. The candidates
     are the b-tagged jets, then the others in falling pT, ``n_jets`` together. The gluon is the
-    :func:`~rewind.partons.dataset.recoil` of the other three. Raises InputError for fewer than six jets.
+    :func:`~rewind.partons.true_partons.recoil` of the other three. Raises InputError for fewer than six jets.
     """
-    return scan(data, masses, [untagged], n_jets=n_jets)[0]
+    return scan(batch, masses, [untagged], n_jets=n_jets)[0]
 
 
-def scan(data: Dataset, masses: Masses, prices: Sequence[float], *, n_jets: int = 7) -> list[Tensor]:
+def scan(batch: EventBatch, masses: Masses, prices: Sequence[float], *, n_jets: int = 7) -> list[Tensor]:
     """Return what :func:`assign` does for each of several ``prices`` of an untagged b-jet, with its work done once."""
-    return [_with_recoil(heavy) for heavy, *_ in _by_chi_squared(data, masses, prices, n_jets)]
+    return [with_recoil(heavy) for heavy, *_ in _by_chi_squared(batch, masses, prices, n_jets)]
 
 
-def scores(data: Dataset, masses: Masses, *, n_jets: int = 7, untagged: float = 4.0) -> Tensor:
+def scores(batch: EventBatch, masses: Masses, *, n_jets: int = 7, untagged: float = 4.0) -> Tensor:
     """Return ``(B, J, 4)``: one where the hypothesis that :func:`assign` takes gives a jet a role, else zero.
 
-    Columns are ``ROLES``, rows the jets of ``data``, of which absent ones must come last. Raises InputError as
+    Columns are ``ROLES``, rows the jets of ``batch``, of which absent ones must come last. Raises InputError as
     :func:`assign` does.
     """
-    ((*_, jets),) = _by_chi_squared(data, masses, [untagged], n_jets)
-    places = _order(data.padded(max(n_jets, data.jets.shape[1])), n_jets).gather(1, jets)
-    found = torch.zeros(*data.jets.shape[:2], len(ROLES), dtype=torch.float64)
-    found[torch.arange(len(data))[:, None], places, _ROLES] = 1.0
-    return found
+    ((*_, jets),) = _by_chi_squared(batch, masses, [untagged], n_jets)
+    places = _order(_with_places(batch, n_jets), n_jets).gather(1, jets)
+    flags = torch.zeros(*batch.jets.shape[:2], len(ROLES), dtype=torch.float64)
+    flags[torch.arange(len(batch))[:, None], places, _ROLES] = 1.0
+    return flags
 
 
-def _by_chi_squared(data: Dataset, masses: Masses, prices: Sequence[float], n_jets: int):
+def _by_chi_squared(
+    batch: EventBatch, masses: Masses, prices: Sequence[float], n_jets: int
+) -> list[tuple[Tensor, Tensor, Tensor, Tensor]]:
     """Return what :func:`_chosen` does, by χ² with each of the ``prices``."""
-    data.check()
 
-    def chi_squared(tried, _part):
+    def chi_squared(tried: _Hypotheses, _part: slice) -> list[Tensor]:
         named = ("higgs", "hadronic_w", "hadronic_top", "leptonic_top")
         pulls = sum(_pull(getattr(tried, name), getattr(masses, name)) for name in named)
         return [pulls + price * tried.n_untagged for price in prices]
 
-    return _chosen(data, n_jets, chi_squared)
+    return _chosen(require_usable(batch), n_jets, chi_squared)
 
 
-def _with_recoil(heavy: Tensor) -> Tensor:
-    return torch.cat([heavy, recoil(heavy.sum(1))[:, None]], 1)
+def fit_scale(truth: Tensor, assigned: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Return factors ``(3,)``: the median of true over assigned pT of H, t_had and t_lep, ``(B, 4, 4)`` both.
 
-
-def fit_scale(truth: Tensor, assigned: Tensor) -> Tensor:
-    """Return factors ``(3,)``: the median of true over assigned pT of H, t_had and t_lep, ``(B, 4, 4)`` both."""
+    Events count by ``weight`` ``(B,)``; raises InputError for negative ones.
+    """
     ratio = kinematics.pt(truth[:, :3]) / kinematics.pt(assigned[:, :3])
-    return ratio.quantile(0.5, dim=0)
+    return torch.tensor([stats.median(column, weight) for column in ratio.unbind(1)], dtype=truth.dtype)
 
 
-def sum_of_objects(data: Dataset) -> Tensor:
+def rescaled(assigned: Tensor, scale: Tensor) -> Tensor:
+    """Return partons ``(B, 4, 4)`` with H and tops times a factor each, ``(3,)``, and their new recoil."""
+    return with_recoil(assigned[:, :3] * scale[:, None])
+
+
+def sum_of_objects(batch: EventBatch) -> Tensor:
     """Return the p_z ``(B,)`` of all jets, the lepton and the neutrino, with the smaller root of the W mass."""
-    return data.jets[..., 3].sum(1) + data.lepton[:, 3] + w_mass_roots(data.lepton, data.met).pz[:, 0]
+    lepton = batch.require_legs(1).leptons[:, 0]
+    return batch.jets[..., 3].sum(1) + lepton[:, 3] + w_mass_roots(lepton, batch.met).pz[:, 0]

@@ -2,6 +2,10 @@
 
 A transformer encodes the jets, and each role has a distribution over them in which both quarks of a W or Higgs boson
 count alike. SPANet scores sets of jets, both of a Higgs boson together; here each jet is scored by itself.
+
+>>> network = roles_network(6, width=8, layers=1, heads=2)
+>>> network.log_probabilities(torch.zeros(2, network.layout.width)).shape
+torch.Size([2, 4, 6])
 """
 
 from __future__ import annotations
@@ -14,16 +18,17 @@ import torch
 from torch import Tensor, nn
 
 from rewind.errors import InputError
+from rewind.events import EventBatch
 from rewind.nn import checkpoints, training
 from rewind.nn.batches import Examples
 from rewind.nn.training import Trainable, weighted_mean
-from rewind.partons.dataset import ROLES, Dataset
-from rewind.partons.inputs import EventEncoder, event_tensor
+from rewind.partons.inputs import EventEncoder, event_tensor, layout_of
+from rewind.partons.true_partons import N_QUARKS, ROLES
 
 __all__ = ["JetRoles", "load_roles", "right", "roles_network", "train_roles"]
 
 _EVENTS_AT_ONCE = 2_000
-_N_QUARKS = (1, 1, 2, 2)  # by role
+_QUARKS_OF_ROLE = (1, 1, 2, 2)
 
 
 class JetRoles(Trainable):
@@ -31,20 +36,25 @@ class JetRoles(Trainable):
 
     def __init__(self, max_jets: int, width: int, layers: int, heads: int):
         super().__init__()
-        self.encoder = EventEncoder(width, layers, heads, class_layers=0)
-        self.max_jets = max_jets
+        self.max_jets, self.layout = max_jets, layout_of(max_jets)
+        self.encoder = EventEncoder(self.layout, width=width, layers=layers, heads=heads, class_layers=0)
         self.role, self.key = nn.Linear(width, len(ROLES) * width), nn.Linear(width, width)
 
-    def tensors(self, data: Dataset) -> tuple[Tensor, Tensor]:
-        """Return roles of jets ``(B, J)`` and the events that :func:`rewind.nn.training.fit` needs."""
-        return data.padded(self.max_jets).roles, event_tensor(data, self.max_jets)
+    def featurize(self, batch: EventBatch) -> Tensor:
+        """Return the event tensor ``(B, F)``; raise InputError for events with more jets than ``max_jets``."""
+        return event_tensor(batch, self.layout)
+
+    def examples(self, batch: EventBatch) -> Examples:
+        """Return the roles of jets ``(B, max_jets)``, events and weights; raise InputError without true roles."""
+        truth = batch.padded(self.max_jets).require_truth("jet_roles")
+        return Examples((truth.jet_roles, self.featurize(batch)), batch.weight)
 
     def log_probabilities(self, event: Tensor) -> Tensor:
         """Return ln p ``(B, 4, max_jets)`` of jets for each of ``ROLES``, −∞ where there is no jet."""
         encoded, there = self.encoder.exchanged(event)
         roles = self.role(encoded[:, 1]).unflatten(1, (len(ROLES), -1))
-        scores = roles @ self.key(encoded[:, 2:]).mT / roles.shape[-1] ** 0.5
-        log_p = scores.masked_fill(~there[:, None, 2:], -torch.inf).log_softmax(2)
+        products = roles @ self.key(encoded[:, 2:]).mT / roles.shape[-1] ** 0.5
+        log_p = products.masked_fill(~there[:, None, 2:], -torch.inf).log_softmax(2)
         return nn.functional.pad(log_p, (0, self.max_jets - log_p.shape[2]), value=-torch.inf)
 
     def loss(self, batch: Sequence[Tensor], weight: Tensor | None = None) -> Tensor:
@@ -55,25 +65,26 @@ class JetRoles(Trainable):
         return weighted_mean(lost, None if weight is None else weight[which])
 
     @torch.no_grad()
-    def scores(self, data: Dataset) -> Tensor:
-        """Return scores ``(B, max_jets, 4)`` of the jets of ``data.padded(max_jets)``: p times the role's quarks.
+    def scores(self, batch: EventBatch) -> Tensor:
+        """Return scores ``(B, max_jets, 4)`` of the jets of ``batch.padded(max_jets)``: p times the role's quarks.
 
         Raises InputError for events with more jets.
         """
-        parts = event_tensor(data, self.max_jets).split(_EVENTS_AT_ONCE)
+        parts = self.featurize(batch).split(_EVENTS_AT_ONCE)
         p = torch.cat([self.log_probabilities(part) for part in parts]).exp()
-        return (p * torch.tensor(_N_QUARKS)[:, None]).mT
+        return (p * torch.tensor(_QUARKS_OF_ROLE)[:, None]).mT
 
 
-def right(scores: Tensor, data: Dataset) -> Tensor:
+def right(scores: Tensor, batch: EventBatch) -> Tensor:
     """Return ``(B, 4)``: 1 where a role's jets, as many as it has quarks, are those with the largest ``scores``.
 
-    ``scores`` ``(B, J, 4)`` belong to the jets of ``data``; NaN where not all of the role's quarks have a jet.
+    ``scores`` ``(B, J, 4)`` belong to the jets of ``batch``; NaN where not all of the role's quarks have a jet. Raises
+    InputError for events without true roles.
     """
-    columns = []
-    for role, n in enumerate(_N_QUARKS):
-        true = data.roles == role
-        chosen = scores[..., role].masked_fill(~data.jet_mask, -torch.inf).topk(n, 1).indices
+    roles, columns = batch.require_truth("jet_roles").jet_roles, []
+    for role, n in enumerate(_QUARKS_OF_ROLE):
+        true = roles == role
+        chosen = scores[..., role].masked_fill(~batch.jet_mask, -torch.inf).topk(n, 1).indices
         hit = true.gather(1, chosen).all(1).double()
         columns.append(torch.where(true.sum(1) == n, hit, torch.nan))
     return torch.stack(columns, 1)
@@ -81,14 +92,14 @@ def right(scores: Tensor, data: Dataset) -> Tensor:
 
 def roles_network(max_jets: int, *, width: int = 48, layers: int = 3, heads: int = 4) -> JetRoles:
     """Build an untrained network for at most ``max_jets`` jets; raise InputError for fewer than the six quarks."""
-    if max_jets < sum(_N_QUARKS):
+    if max_jets < N_QUARKS:
         raise InputError(f"max_jets = {max_jets}: at least the 6 quarks of the hard process are needed")
     return JetRoles(max_jets, width, layers, heads)
 
 
 def train_roles(
-    train: Dataset,
-    validation: Dataset,
+    train: EventBatch,
+    validation: EventBatch,
     path: str | Path | None = None,
     *,
     size: dict[str, Any] | None = None,
@@ -103,11 +114,11 @@ def train_roles(
     """
     return training.train(
         roles_network,
-        {"max_jets": max_jets or int(train.jet_mask.sum(1).max()), **(size or {})},
+        {"max_jets": max_jets or int(train.n_jets.max()), **(size or {})},
         train,
         validation,
         path,
-        examples=lambda model, data: Examples(model.tensors(data), data.weight),
+        examples=JetRoles.examples,
         **({"batch_size": 256, "learning_rate": 2e-3} | options),
     )
 
