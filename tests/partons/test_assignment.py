@@ -9,7 +9,7 @@ import torch
 from rewind import events, kinematics, paths
 from rewind.errors import InputError
 from rewind.partons import assignment
-from rewind.partons.true_partons import recoil, true_partons
+from rewind.partons.last_copies import recoil, true_partons
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +90,7 @@ def test_a_scan_is_an_assignment_for_each_price(data):
 REFUSED = [
     (lambda _: assignment.hypotheses(5), "six quarks need six jets"),
     (lambda data: assignment.fit_masses(data[:20], n_jets=6), "at least 100"),
-    (lambda data: assignment.fit_masses(replace(data, weight=-data.weight), n_jets=6), "weights: "),
+    (lambda data: assignment.fit_scale(true_partons(data), true_partons(data), -data.weight), "weights: the sum is -"),
     (lambda data: assignment.closeness(replace(data[:5], truth=None), n_jets=6), "no true higgs"),
 ]
 

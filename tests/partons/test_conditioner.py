@@ -75,7 +75,7 @@ def test_weights_count_like_repetition(model, data):
     with torch.no_grad():
         one = model.terms(*model.examples(weighted), ["huber"])["huber"] * len(data) / int(twice.sum())
         other = model.terms(model.examples(copies).values, None, ["huber"])["huber"]
-    torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(one.float(), other, rtol=1e-4, atol=1e-5)
 
 
 def test_answers_need_no_truth(model, data):

@@ -8,7 +8,7 @@ import torch
 from rewind import events, kinematics, paths
 from rewind.errors import InputError
 from rewind.partons import conditioner, jet_roles, unfolding_flow
-from rewind.partons.true_partons import true_partons
+from rewind.partons.last_copies import true_partons
 
 SIZE = {"width": 16, "layers": 1, "heads": 2}
 

@@ -9,7 +9,7 @@ from rewind import events, kinematics, paths
 from rewind.errors import InputError
 from rewind.nn import checkpoints
 from rewind.partons import conditioner, coordinates, unfolding_flow
-from rewind.partons.true_partons import true_partons
+from rewind.partons.last_copies import true_partons
 from rewind.physics.constants import SQRT_S
 from rewind.physics.phase_space import momentum_fractions
 

@@ -2,7 +2,7 @@
 
 from rewind.partons.conditioner import Conditioner, load_conditioner, train_conditioner
 from rewind.partons.jet_roles import JetRoles, load_roles, train_roles
-from rewind.partons.true_partons import PARTONS, ROLES, boost, recoil, true_partons, with_recoil
+from rewind.partons.last_copies import PARTONS, ROLES, boost, recoil, true_partons, with_recoil
 from rewind.partons.unfolding_flow import Draws, UnfoldingFlow, load_unfolding, train_unfolding
 
 __all__ = [

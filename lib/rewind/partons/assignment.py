@@ -20,7 +20,7 @@ from torch import Tensor
 from rewind import kinematics, stats
 from rewind.errors import InputError
 from rewind.events import EventBatch
-from rewind.partons.true_partons import N_QUARKS, ROLES, require_usable, true_partons, with_recoil
+from rewind.partons.last_copies import N_QUARKS, ROLES, require_usable, true_partons, with_recoil
 from rewind.physics.constraints import w_mass_roots
 
 __all__ = [
@@ -185,7 +185,7 @@ def assign(batch: EventBatch, masses: Masses, *, n_jets: int = 7, untagged: floa
 
     χ² sums the pulls of the four ``masses``, and ``untagged`` for each of the four b-jets without a tag. The candidates
     are the b-tagged jets, then the others in falling pT, ``n_jets`` together. The gluon is the
-    :func:`~rewind.partons.true_partons.recoil` of the other three. Raises InputError for fewer than six jets.
+    :func:`~rewind.partons.last_copies.recoil` of the other three. Raises InputError for fewer than six jets.
     """
     return scan(batch, masses, [untagged], n_jets=n_jets)[0]
 

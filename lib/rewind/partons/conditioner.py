@@ -27,7 +27,7 @@ from rewind.nn.preprocessing import Standardize
 from rewind.nn.training import Trainable
 from rewind.partons.inputs import EventEncoder, event_tensor, layout_of
 from rewind.partons.jet_roles import JetRoles, load_roles, roles_network
-from rewind.partons.true_partons import N_QUARKS, PARTONS, true_partons
+from rewind.partons.last_copies import N_QUARKS, PARTONS, true_partons
 from rewind.physics.constants import M_H, M_TOP
 from rewind.stats.distances import mmd_loss
 

@@ -21,7 +21,7 @@ from torch import Tensor
 from rewind import kinematics
 from rewind.errors import InputError
 from rewind.nn.piecewise import normal_quantile
-from rewind.partons.true_partons import with_recoil
+from rewind.partons.last_copies import with_recoil
 from rewind.physics.constants import M_H, M_TOP, SQRT_S
 from rewind.physics.phase_space import IncomingFractions, RamboOnDiet, from_lab, momentum_fractions, to_lab
 

@@ -16,7 +16,7 @@ from rewind.events import Block, EventBatch, Layout, canonical_blocks, event_lay
 from rewind.nn.encoders import ObjectEncoder, Objects, ObjectTokens
 from rewind.nn.features import event_summary, log_mass, log_own_mass, log_transverse_mass, momentum_features
 from rewind.nn.transformer import SetEncoder
-from rewind.partons.true_partons import ROLES
+from rewind.partons.last_copies import ROLES
 
 __all__ = ["EventEncoder", "event_objects", "event_tensor", "layout_of"]
 

@@ -23,7 +23,7 @@ from rewind.nn import checkpoints, training
 from rewind.nn.batches import Examples
 from rewind.nn.training import Trainable, weighted_mean
 from rewind.partons.inputs import EventEncoder, event_tensor, layout_of
-from rewind.partons.true_partons import N_QUARKS, ROLES
+from rewind.partons.last_copies import N_QUARKS, ROLES
 
 __all__ = ["JetRoles", "load_roles", "right", "roles_network", "train_roles"]
 

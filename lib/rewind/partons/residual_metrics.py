@@ -19,7 +19,7 @@ from torch import Tensor
 
 from rewind import kinematics, stats
 from rewind.errors import InputError
-from rewind.partons.true_partons import boost
+from rewind.partons.last_copies import boost
 
 __all__ = ["OBSERVABLES", "Bands", "half68", "in_bins", "observables", "to_centre_of_mass"]
 

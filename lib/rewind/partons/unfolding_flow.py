@@ -30,7 +30,7 @@ from rewind.nn.preprocessing import Chart, Standardize
 from rewind.partons import conditioner as regression
 from rewind.partons import coordinates
 from rewind.partons.inputs import EventEncoder, layout_of
-from rewind.partons.true_partons import require_usable, true_partons
+from rewind.partons.last_copies import require_usable, true_partons
 from rewind.random_numbers import optional_generator
 from rewind.stats.distances import mmd_loss
 
@@ -136,7 +136,7 @@ class UnfoldingFlow(ConditionalFlow):
         """Return the event tensor ``(B, F)``, float32, with the regressed partons in its last block.
 
         Raises InputError for events with more jets than were seen in training, and as
-        :func:`rewind.partons.true_partons.require_usable` does.
+        :func:`rewind.partons.last_copies.require_usable` does.
         """
         event = self.conditioner.featurize(require_usable(batch))
         with torch.no_grad():
