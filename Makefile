@@ -58,6 +58,9 @@ lint: $(READY)  ## ruff on library, tests and notebooks
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
+bench: $(READY)  ## every benchmark at a small size, one table of ratios
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks
+
 lab: $(READY)  ## JupyterLab on the chapters
 	$(BIN)/jupyter lab --notebook-dir=.
 

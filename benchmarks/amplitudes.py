@@ -14,6 +14,7 @@ from functools import partial
 import torch
 
 from rewind.physics import amplitudes
+from timing import Row, alternating, durations, ratio
 
 MADGRAPH = 15e-6  # s
 PROCESSES = ("gg_tt", "uux_tt", "gg_tth", "uux_tth", "gg_tt_dilep", "uux_tt_dilep", "gg_tth_dilep", "uux_tth_dilep")
@@ -34,21 +35,36 @@ def points(process, n, device):
 
 def seconds(function, repeat, device):
     """Return the durations of several calls after a first one."""
-    clock = time.process_time if device == "cpu" else time.perf_counter
-    durations = []
-    for _ in range(repeat + 1):
-        began = clock()
+    if device == "cpu":
+        return torch.from_numpy(durations(function, repeat, time.process_time))
+
+    def finished():
         function()
-        if device != "cpu":
-            torch.accelerator.synchronize()
-        durations.append(clock() - began)
-    return torch.tensor(durations[1:])
+        torch.accelerator.synchronize()
+
+    return torch.from_numpy(durations(finished, repeat))
 
 
 def gradient(process, p):
     """Take |M|² and its derivative in all momenta."""
     p = p.requires_grad_()
     torch.autograd.grad(amplitudes.squared(process, p).sum(), p)
+
+
+def small() -> list[Row]:
+    """Compare with MadGraph, and what precision, checks and gradients cost."""
+    rows = []
+    for process in ("gg_tt", "gg_tth_dilep"):
+        p, n = points(process, 8_192, "cpu"), 8_192
+        calls = {
+            "checked": partial(amplitudes.squared, process, p),
+            "float32": partial(amplitudes.squared, process, p.float(), check=False),
+            "gradient": partial(gradient, process, p.clone()),
+        }
+        spent = alternating(calls, 4, time.process_time)
+        rows.append(ratio(f"{process}: MadGraph's time / ours", MADGRAPH * n, spent["checked"]))
+        rows += [ratio(f"{process}: {name} / |M|²", spent[name], spent["checked"]) for name in ("float32", "gradient")]
+    return rows
 
 
 def main():

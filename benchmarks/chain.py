@@ -21,6 +21,7 @@ from rewind.events.chain.chunks import CHUNK_EVENTS
 from rewind.events.chain.generator import generate, start
 from rewind.events.chain.processes import PROCESSES, base_settings
 from rewind.events.chain.reconstruction import reconstruct
+from timing import Row
 
 
 def timed(function, *arguments, **options):
@@ -58,6 +59,13 @@ def peak_memory() -> float:
     """Return the largest resident memory of any worker so far, in GB."""
     unit = 1e9 if sys.platform == "darwin" else 1e6
     return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / unit
+
+
+def small() -> list[Row]:
+    """Compare the chain with Pythia alone, and two workers with one."""
+    rate, error, _ = chain_over_bare("ttbar_dilepton", 2)
+    one, two = (sample_rate("ttbar_dilepton", 300, workers) for workers in (1, 2))
+    return [Row("chain's rate / Pythia's", rate, error), Row("two workers' rate / one's", two / one)]
 
 
 def main():

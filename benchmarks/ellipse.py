@@ -10,11 +10,13 @@ import rewind  # noqa: F401  (before torch, whose threads then wait without spin
 import argparse
 import math
 import time
+from functools import partial
 
 import torch
 
 from rewind.neutrino.classical import ellipse, quartic
 from rewind.physics.constants import M_B, M_TOP, M_W
+from timing import Row, alternating, durations, ratio
 
 NAMES = ("lepton_plus", "lepton_minus", "bottom", "antibottom")
 
@@ -109,13 +111,21 @@ def share(good):
 
 def seconds(function, *arguments, repeat, **options):
     """Return the durations of several calls after a first one."""
-    function(*arguments, **options)
-    durations = []
-    for _ in range(repeat):
-        began = time.perf_counter()
-        function(*arguments, **options)
-        durations.append(time.perf_counter() - began)
-    return torch.tensor(durations)
+    return torch.from_numpy(durations(partial(function, *arguments, **options), repeat))
+
+
+def small() -> list[Row]:
+    """Compare the ellipse with the quartic: time, counts of solutions, the truth of exact events."""
+    exact, truth = exact_events(2_000, seed=1)
+    mix = smeared(exact, seed=2)
+    calls = {"ellipse": partial(ellipse.solve, **mix), "quartic": partial(quartic.solve, **mix)}
+    spent = alternating(calls, 4, time.process_time)
+    same = ellipse.solve(**mix).count == quartic.solve(**mix).count
+    return [
+        ratio("ellipse's time / the quartic's", spent["ellipse"], spent["quartic"]),
+        Row("share with the quartic's count", float(same.double().mean())),
+        Row("share with the truth to 1e-6", float((nearest(ellipse.solve(**exact), truth) < 1e-6).double().mean())),
+    ]
 
 
 def main():

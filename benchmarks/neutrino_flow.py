@@ -8,27 +8,39 @@ from __future__ import annotations
 import rewind  # noqa: F401  (before torch, whose threads then wait without spinning)
 
 # isort: split
-
 import argparse
-import statistics
-import time
 
 import torch
 
 from rewind import events, paths
 from rewind.neutrino.flows import training
 from rewind.neutrino.flows.inputs import MAX_JETS
+from timing import Row, alternating, durations, ratio
+
+SAMPLE, SHIPPED = "data/samples/ttbar_dilepton_test.root", "data/checkpoints/nu2_flow.safetensors"
 
 
 def seconds(call, blocks: int) -> tuple[float, float]:
     """Return mean and standard error of the seconds a call takes."""
-    call()
-    spent = []
-    for _ in range(blocks):
-        began = time.perf_counter()
-        call()
-        spent.append(time.perf_counter() - began)
-    return statistics.mean(spent), statistics.stdev(spent) / blocks**0.5
+    spent = durations(call, blocks)
+    return spent.mean(), spent.std(ddof=1) / blocks**0.5
+
+
+def small() -> list[Row]:
+    """Compare draws one event at a time with draws in a batch, and reading events with drawing once."""
+    data = events.load_batch(paths.locate(SAMPLE), 2).with_jets(MAX_JETS)[:200]
+    model = training.load_flow(paths.locate(SHIPPED), 2)
+    event, n = model.featurize(data), 10
+    calls = {
+        "one by one": lambda: [model.sample(model.featurize(data[i : i + 1]), 1) for i in range(n)],
+        "batch": lambda: model.sample(event, n),
+        "read": lambda: model.featurize(data),
+    }
+    spent = alternating(calls, 5)
+    return [
+        ratio("a draw's time alone / in a batch", spent["one by one"] / n, spent["batch"] / (n * len(data))),
+        ratio("an event's time to read / a draw's in a batch", spent["read"] * n, spent["batch"]),
+    ]
 
 
 def main() -> None:
@@ -39,9 +51,8 @@ def main() -> None:
     parser.add_argument("--blocks", type=int, default=10)
     options = parser.parse_args()
 
-    data = events.load_batch(paths.locate("data/samples/ttbar_dilepton_test.root"), 2)
-    data = data.with_jets(MAX_JETS)[: options.events]
-    model = training.load_flow(paths.locate("data/checkpoints/nu2_flow.safetensors"), 2)
+    data = events.load_batch(paths.locate(SAMPLE), 2).with_jets(MAX_JETS)[: options.events]
+    model = training.load_flow(paths.locate(SHIPPED), 2)
     print(f"{torch.get_num_threads()} threads")
 
     singles = [data[i : i + 1] for i in range(20)]

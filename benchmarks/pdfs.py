@@ -7,13 +7,13 @@ import argparse
 import time
 from functools import partial
 
-import numpy as np
 import torch
 
 from rewind.events.chain.generator import start
 from rewind.events.chain.pdf_sets import proton_pdf
 from rewind.physics.constants import M_TOP
 from rewind.physics.pdfs import FLAVOURS
+from timing import Row, alternating, durations, ratio
 
 
 def points(n, seed):
@@ -26,14 +26,26 @@ def points(n, seed):
 
 def rate(function, n, repeat):
     """Say points a second: mean and standard error of several calls after a first one."""
-    function()
-    durations = []
-    for _ in range(repeat):
-        began = time.perf_counter()
-        function()
-        durations.append(time.perf_counter() - began)
-    rates = n / np.array(durations)
+    rates = n / durations(function, repeat)
     return f"{rates.mean():12,.0f} ± {rates.std(ddof=1) / repeat**0.5:,.0f} points/s"
+
+
+def small() -> list[Row]:
+    """Compare a table's batch with Pythia in a loop: time and values."""
+    pdf, source = proton_pdf(13), start(("ProcessLevel:all = off", "PDF:pSet = 13"), 1).getPDFPtr(2212)
+    x, q = points(10_000, 1)
+    pairs = list(zip(x.tolist(), q.tolist(), strict=True))
+
+    def loop():
+        return torch.tensor([source.xf(21, a, b * b) for a, b in pairs], dtype=torch.float64)
+
+    spent = alternating({"table": partial(pdf.xf, 21, x, q), "loop": loop}, 4, time.process_time)
+    truth = loop()
+    worst = torch.where(truth > 1e-4, pdf.xf(21, x, q) / truth - 1, 0.0).abs().max()
+    return [
+        ratio("gluon: Pythia's time in a loop / ours", spent["loop"], spent["table"]),
+        Row("gluon: largest relative error", float(worst)),
+    ]
 
 
 def main():

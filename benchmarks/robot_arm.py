@@ -17,8 +17,10 @@ import torch
 from rewind import paths, stats
 from rewind.nn import checkpoints
 from rewind.toys import robot_arm
+from timing import Row
 
 NOISE = 0.02
+SHIPPED = "data/checkpoints/robot_arm.safetensors"
 TOLERANCES = (0.05, 0.035, 0.025, 0.018, 0.0125, 0.009)
 
 
@@ -40,6 +42,24 @@ def compare(draw, hands, references):
     return np.mean(accuracies), error, sum(map(len, references)) / seconds
 
 
+def small() -> list[Row]:
+    """Compare the shipped flow with ABC of about its accuracy, on a few hands."""
+    flow = checkpoints.load(paths.locate(SHIPPED), robot_arm.posterior_flow, noise=NOISE)
+    generator = torch.Generator().manual_seed(101)
+    torch.manual_seed(101)
+    _, hands = robot_arm.simulate(4, generator, noise=NOISE)
+    references = [robot_arm.sample_posterior(y, 1_000, generator=generator, noise=NOISE) for y in hands]
+    ours, error, rate = compare(lambda y, n: flow.sample(y[None], n)[0], hands, references)
+    abc, abc_error, abc_rate = compare(
+        lambda y, n: robot_arm.sample_abc(y, n, generator, 0.0125, noise=NOISE)[0], hands, references
+    )
+    return [
+        Row("flow: C2ST against exact draws", ours, error),
+        Row("ABC, ε = 0.0125: C2ST against exact draws", abc, abc_error),
+        Row("flow's rate / ABC's", rate / abc_rate),
+    ]
+
+
 def main():
     """Print all figures."""
     options = argparse.ArgumentParser(description=__doc__)
@@ -49,8 +69,7 @@ def main():
     options.add_argument("--ranks", type=int, default=127)
     options = options.parse_args()
 
-    path = paths.locate("data/checkpoints/robot_arm.safetensors")
-    flow = checkpoints.load(path, robot_arm.posterior_flow, noise=NOISE)
+    flow = checkpoints.load(paths.locate(SHIPPED), robot_arm.posterior_flow, noise=NOISE)
     generator, rng = torch.Generator().manual_seed(101), np.random.default_rng(101)
     torch.manual_seed(101)
 

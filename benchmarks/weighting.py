@@ -22,6 +22,7 @@ import torch
 from rewind import events, kinematics, paths
 from rewind.neutrino.classical import weighting
 from rewind.physics.constants import M_W
+from timing import Row, alternating, ratio
 
 SIGMA, M_TT_MIN = 10.0, 300.0
 
@@ -117,6 +118,18 @@ def bounds(*block):
     """Return the same by the library, −inf where an event is not valid."""
     result = weighting.solve(*block, sigma=SIGMA, m_tt_min=M_TT_MIN)
     return torch.cat([torch.where(result.valid, result.log_weight, -np.inf)[:, None], result.pairing], 1).numpy()
+
+
+def small() -> list[Row]:
+    """Compare the library's bounds with both NumPy scans, on a few events."""
+    torch.set_num_threads(1)
+    sample = load(60)
+    calls = {"bounds": bounds, "published": partial(scan, as_published), "lean": partial(scan, chi2_only)}
+    spent = alternating({name: partial(call, *sample) for name, call in calls.items()}, 3, time.process_time)
+    return [
+        ratio("NumPy's time as published / ours", spent["published"], spent["bounds"]),
+        ratio("NumPy's time, χ² only / ours", spent["lean"], spent["bounds"]),
+    ]
 
 
 def main():

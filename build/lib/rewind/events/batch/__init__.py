@@ -1,0 +1,1 @@
+"""Events as arrays: tensors with masks, jagged arrays kept flat, quarks of decays."""

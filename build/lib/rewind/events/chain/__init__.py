@@ -1,0 +1,1 @@
+"""The forward chain: from Pythia's hard process to the detector."""

@@ -1,0 +1,1 @@
+"""Event generation: from amplitudes to unweighted partons that a shower can take over."""

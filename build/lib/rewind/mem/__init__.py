@@ -1,0 +1,1 @@
+"""The matrix element method: from jets to partons to likelihoods."""

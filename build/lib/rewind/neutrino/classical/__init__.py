@@ -1,0 +1,1 @@
+"""Neutrinos by constraints: ellipses, quartic, weighting, and which jet is whose."""

@@ -1,0 +1,100 @@
+"""What a perfect detector would hand to a dilepton method: the true members of each leg, level by level.
+
+Legs come in the order of the :class:`~rewind.neutrino.dataset.Dataset`, (t → b ℓ⁺ν, t̄ → b̄ ℓ⁻ν̄). Four-momenta
+(E, px, py, pz), GeV, float64.
+"""
+
+from __future__ import annotations
+
+from functools import reduce
+from operator import or_
+from typing import NamedTuple
+
+import awkward as ak
+import numpy as np
+import torch
+from torch import Tensor
+
+from rewind import events, kinematics
+from rewind.errors import InputError
+
+__all__ = ["Legs", "after_radiation", "before_shower", "particle_b_jets"]
+
+_TOP, _W, _NEUTRINO, _BOTTOM = (6,), (24,), (12, 14, 16), 5
+
+
+class Legs(NamedTuple):
+    """Hold the members of both legs, ``(B, 2, 4)`` each, with t = W + b and W = ℓ + ν by construction."""
+
+    tops: Tensor
+    w_bosons: Tensor
+    bottoms: Tensor
+    leptons: Tensor
+    neutrinos: Tensor
+
+    @property
+    def met(self) -> Tensor:
+        """Return the sum ``(B, 2)`` of the neutrinos' transverse momenta."""
+        return self.neutrinos[..., 1:3].sum(1)
+
+    @property
+    def masses(self) -> dict[str, Tensor]:
+        """Return the masses ``(B, 2)`` that tops and Ws have in each event, as arguments of the solvers."""
+        return {"m_top": kinematics.mass(self.tops), "m_w": kinematics.mass(self.w_bosons)}
+
+    def distance(self, neutrino: Tensor, antineutrino: Tensor) -> Tensor:
+        """Return how far pairs of neutrinos ``(B, n, 3)`` are off, ``(B, n)`` GeV, in all six components."""
+        pairs = torch.stack([neutrino, antineutrino], 2)
+        return (pairs - self.neutrinos[:, None, :, 1:]).flatten(2).norm(dim=-1)
+
+
+def before_shower(records: ak.Array) -> Legs:
+    """Return the hard process, in double precision; its pair of tops has no transverse momentum.
+
+    Raises InputError unless each event (:func:`rewind.events.readers.samples.load`) has two leptonic tops.
+    """
+    return _legs(records.LHEPart)
+
+
+def after_radiation(records: ak.Array) -> Legs:
+    """Return last copies, in single precision: b = t − W with all that it radiates, ℓ = W − ν with all its photons.
+
+    Raises InputError unless each event (:func:`rewind.events.readers.samples.load`) has two leptonic tops.
+    """
+    return _legs(records.GenPart)
+
+
+def _legs(particles: ak.Array) -> Legs:
+    top, w, neutrino = (_by_charge(particles, kinds) for kinds in (_TOP, _W, _NEUTRINO))
+    lepton = w - neutrino
+    energy = lepton[..., :1].maximum(lepton[..., 1:].norm(dim=-1, keepdim=True))  # rounding may leave it below |p|
+    lepton = torch.cat([energy, lepton[..., 1:]], -1)
+    w = lepton + neutrino
+    return Legs(top, w, top - w, lepton, neutrino)
+
+
+def _by_charge(particles: ak.Array, kinds: tuple[int, ...]) -> Tensor:
+    """Return the one particle of ``kinds`` and the one antiparticle of each event, ``(B, 2, 4)``."""
+    sides = []
+    for sign in (1, -1):
+        chosen = particles[reduce(or_, (particles.pdgId == sign * kind for kind in kinds))]
+        if not ak.all(ak.num(chosen) == 1):
+            event = int(np.flatnonzero(ak.num(chosen) != 1)[0])
+            names = ", ".join(str(sign * kind) for kind in kinds)
+            raise InputError(f"event {event}: not exactly one particle of PDG code {names}; two leptonic tops needed")
+        sides.append(events.momenta(chosen))
+    return torch.from_numpy(np.stack(sides, 1))
+
+
+def particle_b_jets(records: ak.Array) -> Tensor:
+    """Return the jets of stable particles that match the b quarks of the legs, ``(B, 2, 4)``, NaN where none does."""
+    jets, particles = records.GenJet, records.GenPart
+    mother = particles.genPartIdxMother
+    of_top = (mother >= 0) & (abs(particles.pdgId[mother]) == _TOP[0])
+    sides = []
+    for sign in (1, -1):
+        quark = ak.local_index(mother)[of_top & (particles.pdgId == sign * _BOTTOM)]
+        jet = ak.firsts(jets[jets.partonIdx == ak.fill_none(ak.firsts(quark), -2)])
+        columns = (ak.to_numpy(ak.fill_none(jet[name], np.nan)).astype(float) for name in ("pt", "eta", "phi", "mass"))
+        sides.append(kinematics.from_pt_eta_phi_mass(*columns))
+    return torch.from_numpy(np.stack(sides, 1))

@@ -1,0 +1,1 @@
+"""The partons behind jets: assignment, regression, and the unfolding flow."""

@@ -1,0 +1,1 @@
+"""Constants, constraints, parton densities and matrix elements: pure functions of momenta."""

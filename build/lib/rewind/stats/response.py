@@ -1,0 +1,182 @@
+"""The response matrix: where events of each true bin are reconstructed, with weights and their squares.
+
+It is ``[reconstructed, true]``, so that it folds a true spectrum by a matrix product. Bins of several observables are
+flattened, the last observable running fastest, under- and overflow of each axis included.
+
+>>> response = response_matrix([0.5, 1.5, 0.5], [0.5, 1.5, 1.5], [0.0, 1.0, 2.0])
+>>> response.matrix.tolist()
+[[1.0, 0.5], [0.0, 0.5]]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import reduce
+
+import hist
+import numpy as np
+from hist.axis import AxesMixin, Variable
+from numpy.typing import ArrayLike, NDArray
+
+from rewind.errors import InputError
+from rewind.stats.bootstrap import Estimate, as_samples
+
+__all__ = ["ResponseMatrix", "response_matrix"]
+
+Edges = AxesMixin | ArrayLike
+
+
+@dataclass(frozen=True)
+class ResponseMatrix:
+    """Hold sums of weights ``counts`` and of their squares ``squares``, ``(R + 1, T)`` each.
+
+    R and T count the bins of all reconstructed and all true axes, under- and overflow included; the last row holds
+    events without a reconstructed value, the unsolved ones.
+    """
+
+    reconstructed: tuple[AxesMixin, ...]
+    true: tuple[AxesMixin, ...]
+    counts: NDArray[np.float64]
+    squares: NDArray[np.float64]
+
+    @property
+    def inside(self) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Return which reconstructed bins ``(R,)`` and which true ones ``(T,)`` are within the edges of all axes."""
+        return _inside(self.reconstructed), _inside(self.true)
+
+    @property
+    def solved(self) -> NDArray[np.float64]:
+        """Return the weight of solved events in each true bin ``(T,)``."""
+        return self.counts[:-1].sum(0)
+
+    @property
+    def unsolved(self) -> NDArray[np.float64]:
+        """Return the weight of unsolved events in each true bin ``(T,)``."""
+        return self.counts[-1]
+
+    @property
+    def matrix(self) -> NDArray[np.float64]:
+        """Return p(reconstructed bin | true bin, solved) within the edges; NaN in a column without solved events.
+
+        Columns sum to one together with what is reconstructed beyond the edges.
+        """
+        rows, columns = self.inside
+        with np.errstate(invalid="ignore"):
+            return self.counts[:-1][np.ix_(rows, columns)] / self.solved[columns]
+
+    @property
+    def efficiency(self) -> NDArray[np.float64]:
+        """Return the solved share of each true bin within the edges; NaN where it is empty."""
+        columns = self.inside[1]
+        with np.errstate(invalid="ignore"):
+            return self.solved[columns] / (self.solved + self.unsolved)[columns]
+
+    def _diagonal(self) -> NDArray[np.float64]:
+        rows, columns = self.inside
+        counts = self.counts[:-1][np.ix_(rows, columns)]
+        if self.reconstructed != self.true:
+            raise InputError(f"response of {counts.shape[0]} by {counts.shape[1]} bins: a diagonal needs equal axes")
+        return np.diag(counts)
+
+    def trace_fraction(self) -> Estimate:
+        """Return the share on the diagonal of solved events within the true edges, with its binomial error.
+
+        Raises InputError for axes that differ and where no event is solved.
+        """
+        columns = self.inside[1]
+        total = self.solved[columns].sum()
+        if total <= 0:
+            raise InputError("response: no solved event in any bin")
+        share = float(self._diagonal().sum() / total)
+        variance = share * (1 - share) * self.squares[:-1, columns].sum()
+        return Estimate(share, float(max(variance, 0.0) ** 0.5 / total))
+
+    def diagonal_of_all(self) -> float:
+        """Return the share on the diagonal of all events within the true edges, unsolved ones included."""
+        return float(self._diagonal().sum() / self.counts[:, self.inside[1]].sum())
+
+    def to_hist(self) -> hist.Hist:
+        """Return solved events as a histogram with variances: axes of what is reconstructed, then true ones.
+
+        Their names say which they are.
+        """
+        axes = [_named(axis, "reconstructed", i) for i, axis in enumerate(self.reconstructed)]
+        axes += [_named(axis, "true", i) for i, axis in enumerate(self.true)]
+        filled = hist.Hist(*axes, storage=hist.storage.Weight())
+        filled.view(flow=True).value = self.counts[:-1].reshape(filled.axes.extent)
+        filled.view(flow=True).variance = self.squares[:-1].reshape(filled.axes.extent)
+        return filled
+
+
+def response_matrix(
+    reconstructed: ArrayLike,
+    truth: ArrayLike,
+    axes_reconstructed: Edges | Sequence[Edges],
+    axes_true: Edges | Sequence[Edges] | None = None,
+    *,
+    weights: ArrayLike | None = None,
+) -> ResponseMatrix:
+    """Return the response of one observable ``(B,)``, or of D at once ``(B, D)`` with a list of D axes.
+
+    An axis is one of ``hist`` or an array of edges; a bin holds its lower edge. An event whose reconstructed values are
+    not all finite is unsolved. True axes are the reconstructed ones unless they are given. Weights ``(B,)`` may be
+    negative. Raises InputError for differing shapes, true values or weights that are not finite, edges that do not
+    rise, and axes without under- and overflow.
+    """
+    truth = as_samples(truth, "true values") if np.size(truth) else np.asarray(truth, dtype=np.float64)
+    reconstructed = np.asarray(reconstructed, dtype=np.float64)
+    if truth.shape[:1] != reconstructed.shape[:1] or not truth.ndim == reconstructed.ndim in (1, 2):
+        raise InputError(f"values of shapes {reconstructed.shape} and {truth.shape}: one row an event each is needed")
+    one = truth.ndim == 1
+    reconstructed, truth = (values.reshape(len(values), -1 if values.size else 1) for values in (reconstructed, truth))
+    rows = _axes(axes_reconstructed, one, reconstructed.shape[1])
+    columns = rows if axes_true is None else _axes(axes_true, one, truth.shape[1])
+    weights = np.ones(len(truth)) if weights is None else np.asarray(weights, dtype=np.float64)
+    if weights.shape != (len(truth),) or not np.isfinite(weights).all():
+        raise InputError(f"weights of shape {weights.shape}: {len(truth)} finite ones are needed")
+    n_rows, n_columns = (int(np.prod([axis.extent for axis in axes])) for axes in (rows, columns))
+    solved = np.isfinite(reconstructed).all(1)
+    row = np.where(solved, _flat_bin(np.where(solved[:, None], reconstructed, 0.0), rows), n_rows)
+    cell = row * n_columns + _flat_bin(truth, columns)
+    shape = (n_rows + 1, n_columns)
+    sums = (np.bincount(cell, values, n_columns * (n_rows + 1)).reshape(shape) for values in (weights, weights**2))
+    return ResponseMatrix(rows, columns, *sums)
+
+
+def _axes(axes: Edges | Sequence[Edges], one: bool, n: int) -> tuple[AxesMixin, ...]:
+    """Return axes with flow for each of ``n`` observables."""
+    axes = [axes] if one else list(axes)
+    if len(axes) != n:
+        raise InputError(f"{len(axes)} axes, values of {n} observables")
+    return tuple(_axis(axis) for axis in axes)
+
+
+def _axis(axis: Edges) -> AxesMixin:
+    if not isinstance(axis, AxesMixin):
+        edges = np.asarray(axis, dtype=np.float64)
+        if edges.ndim != 1 or len(edges) < 2 or not (np.diff(edges) > 0).all():
+            raise InputError("edges: at least two rising numbers are needed for each observable")
+        return Variable(edges)
+    if axis.extent != axis.size + 2:
+        raise InputError(f"axis {axis}: under- and overflow are needed, so that no event is lost")
+    return axis
+
+
+def _named(axis: AxesMixin, kind: str, i: int) -> Variable:
+    return Variable(axis.edges, name=f"{kind} {axis.name or i}", label=f"{kind} {axis.label}".strip())
+
+
+def _flat_bin(values: NDArray[np.float64], axes: Sequence[AxesMixin]) -> NDArray[np.int64]:
+    """Return the flat bin ``(B,)`` of finite ``values`` ``(B, D)``, 0 the first underflow."""
+    places = (axis.index(column) + 1 for axis, column in zip(axes, values.T, strict=True))
+    extents = [axis.extent for axis in axes]
+    flat = np.zeros(len(values), dtype=np.int64)
+    for extent, place in zip(extents, places, strict=True):
+        flat = flat * extent + place
+    return flat
+
+
+def _inside(axes: Sequence[AxesMixin]) -> NDArray[np.bool_]:
+    flags = (np.r_[False, np.ones(axis.size, bool), False] for axis in axes)
+    return reduce(np.logical_and.outer, flags).ravel()

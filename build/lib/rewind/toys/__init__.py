@@ -1,0 +1,1 @@
+"""Small inverse problems whose answers are known exactly."""
