@@ -54,9 +54,10 @@ wheel:  ## the library alone: build its wheel, install it without extras, import
 	_build/wheel/venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt _build/wheel/*.whl
 	cd _build/wheel && venv/bin/python -c "$$IMPORT_ALL"
 
-lint: $(READY)  ## ruff on library, tests and notebooks
+lint: $(READY)  ## ruff on library, tests and notebooks; mypy on the public faces
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 bench: $(READY)  ## every benchmark at a small size, one table of ratios
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks
@@ -68,4 +69,4 @@ peers: $(READY)  ## install the optional extra: peers to compare with
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[peers]'
 
 clean:  ## remove what make made, but for .venv and simulated samples
-	rm -rf _run _build
+	rm -rf _run _build .mypy_cache

@@ -1,0 +1,54 @@
+"""What mypy reads: the public faces as typed code uses them. Run by `make lint`, not by pytest."""
+
+from pathlib import Path
+from typing import assert_type
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from rewind import events, integrate, kinematics, paths, stats
+from rewind.random_numbers import optional_generator, require_generator
+
+
+def momenta(p: Tensor, q: NDArray[np.float64]) -> None:
+    assert_type(kinematics.mass(p), Tensor)
+    assert_type(kinematics.pt(q), NDArray[np.floating])
+    assert_type(kinematics.to_rest(p, p), Tensor)
+    assert_type(kinematics.from_pt_eta_phi_mass(p, p, p, p), Tensor)
+
+
+def estimates(values: NDArray[np.float64], rng: np.random.Generator) -> None:
+    estimate = stats.bootstrap(np.mean, values, rng=rng)
+    assert_type(estimate, stats.Estimate)
+    assert_type(estimate.error, float)
+    assert_type(stats.width68(values, values), float)
+    assert_type(stats.share(values > 0), stats.Estimate)
+    assert_type(stats.quantile(values, [0.16, 0.84]), NDArray[np.float64])
+    assert_type(stats.sbc_ranks(values, values, rng), NDArray[np.int64])
+    assert_type(stats.c2st(values, values, seed=0).accuracy, float)
+
+
+def integrals(generator: torch.Generator) -> None:
+    integral = integrate.integrate(lambda x: x[:, 0], integrate.Uniform(2), 1000, generator)
+    assert_type(integral, integrate.Integral)
+    assert_type(integral.error, float)
+    assert_type(integral.trusted, bool)
+    assert_type(integrate.VegasGrid(2).log_prob(torch.rand(3, 2)), Tensor)
+
+
+def batches(batch: events.EventBatch) -> None:
+    assert_type(batch.leptons, Tensor)
+    assert_type(batch.truth, events.Truth | None)
+    assert_type(batch[:3], events.EventBatch)
+    assert_type(batch.with_jets(4), events.EventBatch)
+    frame = events.canonical_frame(batch)
+    assert_type(frame, events.Frame)
+    assert_type(frame.leave(frame.enter(batch.leptons)), Tensor)
+
+
+def files() -> None:
+    assert_type(paths.locate("data/README.md"), Path)
+    assert_type(require_generator(torch.Generator()), torch.Generator)
+    assert_type(optional_generator(None), torch.Generator | None)
