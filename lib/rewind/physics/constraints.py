@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from rewind import kinematics
 from rewind.errors import InputError
-from rewind.physics.constants import M_TOP, M_W
+from rewind.physics.constants import M_W
 
 __all__ = [
     "DileptonEvents",
@@ -176,27 +177,19 @@ class DileptonEvents(NamedTuple):
 
 
 def checked_dilepton_events(
-    lepton_plus: Tensor,
-    lepton_minus: Tensor,
-    bottom: Tensor,
-    antibottom: Tensor,
-    met: Tensor,
-    *,
-    m_top: Tensor | float = M_TOP,
-    m_w: Tensor | float = M_W,
+    leptons: Sequence[Tensor], bottoms: Sequence[Tensor], met: Tensor, m_top: Tensor | float, m_w: Tensor | float
 ) -> DileptonEvents:
     """Return events tt̄ → bℓ⁺ν b̄ℓ⁻ν̄ in float64, one leg beside the other.
 
-    Four-momenta ``(B, 4)``, ``met`` ``(B, 2)``, masses a number, ``(B,)`` or ``(B, 2)``. Raises InputError as the
-    functions above do, and where both leptons or both b are the same.
+    ``leptons`` are ℓ⁺ and ℓ⁻, ``bottoms`` b and b̄, ``(B, 4)`` each, ``met`` ``(B, 2)``, masses a number, ``(B,)`` or
+    ``(B, 2)``. Raises InputError as the functions above do, and where both leptons or both b are the same.
     """
-    lepton_plus = checked_momenta("lepton_plus", lepton_plus)
-    n = len(lepton_plus)
-    lepton_minus = checked_momenta("lepton_minus", lepton_minus, n)
-    bottom, antibottom = checked_momenta("bottom", bottom, n), checked_momenta("antibottom", antibottom, n)
+    n = len(checked_momenta("lepton_plus", leptons[0]))
+    legs = []
+    for names, pair in ((("lepton_plus", "lepton_minus"), leptons), (("bottom", "antibottom"), bottoms)):
+        first, second = (checked_momenta(name, p, n) for name, p in zip(names, pair, strict=True))
+        refuse((first == second).all(-1), " and ".join(names), "has the same momentum twice")
+        legs.append(torch.stack([first, second], 1))
     met = checked_met("met", met, n)
-    refuse((lepton_plus == lepton_minus).all(-1), "lepton_plus and lepton_minus", "has the same momentum twice")
-    refuse((bottom == antibottom).all(-1), "bottom and antibottom", "has the same momentum twice")
     m_top, m_w = checked_masses("m_top", m_top, n, legs=2), checked_masses("m_w", m_w, n, legs=2)
-    legs = (torch.stack(pair, 1) for pair in ((lepton_plus, lepton_minus), (bottom, antibottom)))
     return DileptonEvents(*legs, met, m_top.to(met), m_w.to(met))

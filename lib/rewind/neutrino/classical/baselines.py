@@ -1,4 +1,11 @@
-"""The classical methods on an :class:`~rewind.events.EventBatch`, called alike."""
+"""The classical methods on an :class:`~rewind.events.EventBatch`, called alike.
+
+>>> from rewind import events, paths
+>>> data = events.load_batch(paths.locate("data/samples/ttbar_dilepton_test.root"), 2)[:20]
+>>> neutrinos, is_exact = by_ellipse(data, data.truth.b_jets)
+>>> tuple(neutrinos.shape), tuple(is_exact.shape)
+((20, 2, 3), (20,))
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,12 @@
 """The pairing of events with one lepton by χ² of three masses: both tops and the W boson that decays to quarks.
 
 Momenta (E, px, py, pz), GeV.
+
+>>> from rewind import paths, events
+>>> data = events.load_batch(paths.locate("data/samples/ttbar_semileptonic_test.root"), 1)[:20]
+>>> masses = Masses((172.0, 13.0), (165.0, 20.0), (74.0, 16.0))
+>>> tuple(by_chi_squared(data, data.truth.neutrinos, masses).shape)
+(20, 2)
 """
 
 from __future__ import annotations

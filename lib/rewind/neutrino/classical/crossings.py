@@ -4,6 +4,9 @@ Both questions are about a function of one angle, f(t), the squared length of A 
 map that carries one ellipse to the circle of the other, f = 1 where they meet; with A an ellipse and −b a point, f is a
 squared distance. The extrema of f follow from a safe root search. Between neighbours f is monotone, so that every sign
 change of f − 1 is exactly one solution. Ellipses are ``(B, 2, 3, 3)`` by leg, with half-axes and centre as columns.
+
+>>> determinant(torch.tensor([[2.0, 1.0], [0.0, 3.0]])).item()
+6.0
 """
 
 from __future__ import annotations

@@ -3,6 +3,14 @@
 The mass shells of a top and of its W leave the neutrino's momentum on an ellipse, H·(cos t, sin t, 1). Its transverse
 projection and the one of the other leg, mirrored at p_T^miss, meet in up to four points: the solutions. Where they do
 not meet, the pair of points closest to p_T^miss is the best guess. Momenta (E, px, py, pz), GeV, float64.
+
+>>> from rewind import events, paths
+>>> data = events.load_batch(paths.locate("data/samples/ttbar_dilepton_test.root"), 2)
+>>> data = data[data.matched][:100]
+>>> bottoms = data.jets[torch.arange(100)[:, None], data.truth.b_jets]
+>>> solutions = solve(*data.leptons.unbind(1), *bottoms.unbind(1), data.met)
+>>> sorted(set(solutions.count.tolist()))
+[0, 2, 4]
 """
 
 from __future__ import annotations
@@ -151,7 +159,7 @@ def solve(
     wrong shapes, values that are not finite, zero momenta, E below p, masses that are not positive, and where both
     leptons or both b are the same. Source: 1305.1878.
     """
-    events = checked_dilepton_events(lepton_plus, lepton_minus, bottom, antibottom, met, m_top=m_top, m_w=m_w)
+    events = checked_dilepton_events((lepton_plus, lepton_minus), (bottom, antibottom), met, m_top, m_w)
     chunks = [_solve(*(x[i : i + _CHUNK] for x in events)) for i in range(0, max(len(events.met), 1), _CHUNK)]
     return Solutions(*map(torch.cat, zip(*chunks, strict=True)))
 

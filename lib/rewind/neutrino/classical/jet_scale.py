@@ -3,6 +3,10 @@
 Neutrinos in b hadrons, radiation out of the cone and the detector leave a jet softer than the b quark of its top. The
 mass constraints of the classical methods hold for the quark: they are at their best with corrected jets. Momenta
 (E, px, py, pz), GeV.
+
+>>> scale = JetScale(constant=1.05, slope=8.0, met_share=0.5, sigma_constant=0.1, sigma_slope=1.0)
+>>> round(scale.factor(torch.tensor([50.0, 40.0, 0.0, 30.0])).item(), 3)
+1.25
 """
 
 from __future__ import annotations

@@ -3,6 +3,13 @@
 The two mass shells of a leg are linear in E_ν and ν, and give E_ν and ν_z as linear functions of ν_T, so that E² = p²
 is a conic in (x, y) = ν_T. With ν̄_T = p_T^miss − ν_T the conics of both legs lie in one plane. Eliminating y from them
 leaves a quartic in x, whose real roots are the solutions. Momenta (E, px, py, pz), GeV, float64.
+
+>>> from rewind import events, paths
+>>> data = events.load_batch(paths.locate("data/samples/ttbar_dilepton_test.root"), 2)
+>>> data = data[data.matched][:100]
+>>> bottoms = data.jets[torch.arange(100)[:, None], data.truth.b_jets]
+>>> solve(*data.leptons.unbind(1), *bottoms.unbind(1), data.met).count.max().item()
+4
 """
 
 from __future__ import annotations
@@ -55,7 +62,7 @@ def solve(
     :func:`rewind.neutrino.classical.ellipse.solve`. Raises InputError for inputs of wrong shape or value. Source:
     hep-ph/0603011, with the elimination by a resultant of two quadratics in y.
     """
-    events = checked_dilepton_events(lepton_plus, lepton_minus, bottom, antibottom, met, m_top=m_top, m_w=m_w)
+    events = checked_dilepton_events((lepton_plus, lepton_minus), (bottom, antibottom), met, m_top, m_w)
     leptons, bottoms, met, m_top, m_w = (x / _UNIT for x in events)
     E, z, delta = _linear(leptons, bottoms, m_top, m_w)
     mirror = torch.diag(met.new_tensor([1.0, -1.0, -1.0])).repeat(len(met), 1, 1)

@@ -3,6 +3,9 @@
 The solutions of a leg are points on two curves, and the highest weight belongs to the closest pair between the curves
 of one leg and those of the other, mirrored at p_T^miss. Runs of neighbouring points are boxed; boxes that lie farther
 apart than a pair already known cannot hold the closest one.
+
+>>> full_runs(torch.tensor([2.0, 0.0, 1.0])).tolist()  # runs of four
+[0.0, 1.0, 2.0, 2.0]
 """
 
 from __future__ import annotations

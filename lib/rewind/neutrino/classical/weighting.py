@@ -5,6 +5,9 @@ momenta (hep-ex/9706014). Two legs predict p_T^miss, and neutrinos that miss it 
 the weight exp(−χ²/2), χ² = (Δx/σx)² + (Δy/σy)². Grid, masses and veto are those of 2307.02405. Momenta (E, px, py,
 pz), GeV, float64.
 The scan is exact, but it does not visit the grid: :mod:`~rewind.neutrino.classical.scan` says how.
+
+>>> relative_sigma(torch.tensor([[50.0, -2.0]])).tolist()
+[[10.0, 1.0]]
 """
 
 from __future__ import annotations

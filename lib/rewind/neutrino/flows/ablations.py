@@ -1,4 +1,11 @@
-"""Model, information or encoding: flows that differ in one thing, trained alike, scored on the same events."""
+"""Model, information or encoding: flows that differ in one thing, trained alike, scored on the same events.
+
+>>> from rewind.neutrino.flows.flow import neutrino_flow
+>>> small = {"width": 16, "encoder_layers": 1}
+>>> flow = freeze_encoder(neutrino_flow(2, **small, flow_layers=1, hidden=16))
+>>> any(p.requires_grad for p in flow.encoder.transformer.encoder.parameters())
+False
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Coordinates for neutrinos in which their density is simple (Jacobians exact)."""
+"""Coordinates for neutrinos in which their density is simple (Jacobians exact).
+
+>>> sorted(CHARTS)
+['canonical', 'folded', 'transverse']
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""ν-Flows and ν²-Flows: the posterior of one or two neutrinos given all that was seen (2207.00664, 2307.02405)."""
+"""ν-Flows and ν²-Flows: the posterior of one or two neutrinos given all that was seen (2207.00664, 2307.02405).
+
+>>> neutrino_flow(1, width=16, encoder_layers=1, flow_layers=1, hidden=16).n_legs
+1
+"""
 
 from __future__ import annotations
 

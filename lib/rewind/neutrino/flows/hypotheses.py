@@ -1,4 +1,12 @@
-"""Which jets may be the b jets of which leg, and what each such pairing implies for the neutrinos of two legs."""
+"""Which jets may be the b jets of which leg, and what each such pairing implies for the neutrinos of two legs.
+
+>>> from rewind import events, paths
+>>> from rewind.neutrino.flows.inputs import event_tensor
+>>> data = events.load_batch(paths.locate("data/samples/ttbar_dilepton_test.root"), 2)[:50]
+>>> rows = hypotheses(event_tensor(data, solutions=False))  # both orders of the two hardest tagged jets
+>>> len(rows.event), tuple(rows.features.shape)
+(100, (100, 16))
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,12 @@
-"""The masses of a leg as coordinates on the real line, for a flow: nominal masses lie at zero."""
+"""The masses of a leg as coordinates on the real line, for a flow: nominal masses lie at zero.
+
+>>> lepton, bottom = torch.tensor([[50.0, 30.0, 40.0, 0.0], [90.0, 0.0, 80.0, 41.0]], dtype=torch.float64)
+>>> at_zero = torch.zeros(2, dtype=torch.float64)
+>>> m_w_squared, excess = masses(Circles.of(lepton, bottom), *at_zero)
+>>> round(m_w_squared.sqrt().item(), 3) == M_W, [round(abs(z.item()), 6) for z in mass_coordinates(
+...     Circles.of(lepton, bottom), m_w_squared, excess)[:2]]
+(True, [0.0, 0.0])
+"""
 
 from __future__ import annotations
 

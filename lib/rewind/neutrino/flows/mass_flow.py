@@ -4,6 +4,14 @@ p(ν, ν̄ | event) = Σ_π P(π | event) p(m_W, m_W | …) p(m_t | …) p(m_t̄
 before it, in the coordinates of :mod:`~rewind.physics.circles` for the jets that pairing π gives to the legs. Given
 the masses, the neutrinos lie on two curves, and p_T^miss says which points of them belong together: both top masses
 and both angles start from the density that this suggests, and splines learn the rest.
+
+>>> from rewind import events, paths
+>>> data = events.load_batch(paths.locate("data/samples/ttbar_dilepton_test.root"), 2)[:4]
+>>> from rewind.neutrino.flows.flow import neutrino_flow
+>>> model = neutrino_flow(2, width=16, encoder_layers=1, flow_layers=1, hidden=16)
+>>> event = model.featurize(data)
+>>> tuple(model.fit_scales(data.truth.neutrinos.float(), event).sample(event, 2).shape)
+(4, 2, 2, 3)
 """
 
 from __future__ import annotations

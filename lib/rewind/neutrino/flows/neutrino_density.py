@@ -2,6 +2,10 @@
 
 Given the masses, the neutrinos lie on two curves, and p_T^miss says which points of them belong together. Tables on
 grids of top masses and of angles hold this density; splines learn the rest.
+
+>>> density, features = top_mass_density(torch.zeros(5, N_MASSES, N_MASSES), torch.zeros(5, 2))
+>>> features.shape
+torch.Size([5, 9])
 """
 
 from __future__ import annotations

@@ -1,4 +1,10 @@
-"""Which jet belongs to the b of which leg, learnt: a transformer over the event that weighs legs against jets."""
+"""Which jet belongs to the b of which leg, learnt: a transformer over the event that weighs legs against jets.
+
+>>> from rewind import events, paths
+>>> data = events.load_batch(paths.locate("data/samples/ttbar_dilepton_test.root"), 2)[:5]
+>>> pairing_network(2, width=16, encoder_layers=1).choose(event_tensor(data)).shape
+torch.Size([5, 2])
+"""
 
 from __future__ import annotations
 

@@ -2,6 +2,13 @@
 
 The network is as large as that of the flow and reads the same events; it is trained for the least mean squared error,
 so that the best it can learn is the mean of the posterior.
+
+>>> from rewind import events, paths
+>>> data = events.load_batch(paths.locate("data/samples/ttbar_dilepton_test.root"), 2)[:5]
+>>> model = neutrino_regression(2, width=16, encoder_layers=1)
+>>> event = model.featurize(data)
+>>> model.fit_scales(data.truth.neutrinos.float(), event).predict(event).shape
+torch.Size([5, 2, 3])
 """
 
 from __future__ import annotations

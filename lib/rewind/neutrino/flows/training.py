@@ -1,4 +1,9 @@
-"""How the models of the neutrino chapters are trained, the same for every size."""
+"""How the models of the neutrino chapters are trained, the same for every size.
+
+>>> from rewind import paths
+>>> load_flow(paths.locate("data/checkpoints/nu_flow.safetensors"), 1).n_legs
+1
+"""
 
 from __future__ import annotations
 

@@ -2,6 +2,10 @@
 
 Every estimator acts on draws ``(B, n)`` or ``(B, n, …)`` of a quantity, a component of a neutrino or the mass of a
 pair of tops alike, so that the mean of m_tt is the posterior mean of m_tt and not the mass of mean neutrinos.
+
+>>> draws = torch.tensor([[1.0, 2.0, 6.0]])
+>>> one(draws).item(), mean(draws).item(), median(draws).item()
+(1.0, 3.0, 2.0)
 """
 
 from __future__ import annotations
