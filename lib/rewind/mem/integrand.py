@@ -70,7 +70,7 @@ class EventIntegrand:
         """Return the partons in the amplitude's order and dX/du, NaN where there is no solution."""
         raise NotImplementedError
 
-    def _coordinates(self, partons: Tensor, event: Measured) -> list[Tensor]:
+    def _variables(self, partons: Tensor, event: Measured) -> list[Tensor]:
         """Return the variables of partons, the inverse of ``_solve``."""
         raise NotImplementedError
 
@@ -88,7 +88,7 @@ class EventIntegrand:
 
     def variables(self, partons: Tensor, row: Tensor) -> Tensor:
         """Return the variables ``u`` ``(B, dims)`` of ``partons`` ``(B, n, 4)``: the inverse of :meth:`points`."""
-        return torch.stack(self._coordinates(partons, split(row, self.topology)), 1)
+        return torch.stack(self._variables(partons, split(row, self.topology)), 1)
 
     def polynomial(self, u: Tensor, row: Tensor) -> Tensor:
         """Return the integrand's coefficients ``(B, K)`` in the couplings: their means over u make the integral."""
@@ -190,7 +190,7 @@ class DileptonIntegrand(_LeptonicTop, EventIntegrand):
             jacobian = jacobian * slope
         return partons, jacobian
 
-    def _coordinates(self, partons: Tensor, event: Measured) -> list[Tensor]:
+    def _variables(self, partons: Tensor, event: Measured) -> list[Tensor]:
         legs = (partons[:, :3].unbind(1), partons[:, 3:].unbind(1))
         return [x for i, leg in enumerate(legs) for x in self._leptonic_variables(*leg, event.bottoms[:, i])]
 
@@ -221,7 +221,7 @@ class TTHIntegrand(_LeptonicTop, EventIntegrand):
         jacobian = jacobian * slope * up_slope * bound_slope * dw * b_slope * dtop * first_slope * second_slope * dh
         return [lepton, neutrino, bottom, down, up, antibottom, first, second], jacobian
 
-    def _coordinates(self, partons: Tensor, event: Measured) -> list[Tensor]:
+    def _variables(self, partons: Tensor, event: Measured) -> list[Tensor]:
         lepton, neutrino, bottom, down, up, antibottom, first, second = partons.unbind(1)
         return [
             *self._leptonic_variables(lepton, neutrino, bottom, event.bottoms[:, 0]),
@@ -261,11 +261,11 @@ class TTHLostIntegrand(TTHIntegrand):
         unit = (_axes(event.lights[:, 0]) @ torch.cat([parts, cosine[:, None]], 1)[..., None])[..., 0]
         return along(torch.ones_like(turn), unit, 0.0), torch.full_like(turn, 4 * torch.pi)
 
-    def _coordinates(self, partons: Tensor, event: Measured) -> list[Tensor]:
+    def _variables(self, partons: Tensor, event: Measured) -> list[Tensor]:
         lost = unit_vector(partons[:, self.topology.lost[0]])
         first, second, cosine = (lost[:, None] @ _axes(event.lights[:, 0]))[:, 0].unbind(1)
         turn = torch.atan2(second, first) / (2 * torch.pi)
-        return [*super()._coordinates(partons, event), (1 + cosine) / 2, turn.remainder(1.0)]
+        return [*super()._variables(partons, event), (1 + cosine) / 2, turn.remainder(1.0)]
 
 
 def _axes(jet: Tensor) -> Tensor:
