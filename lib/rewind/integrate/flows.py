@@ -20,6 +20,7 @@ from rewind.integrate.samplers import Integrand, Sampler, Uniform, VegasGrid, ev
 from rewind.nn.splines import spline, unit_spline
 from rewind.nn.training import Optimization
 from rewind.progress import visible
+from rewind.random_numbers import require_generator
 
 _RECENT = 16  # batches kept for replays
 _FORGET = 0.02  # of the integral's running mean, per batch
@@ -163,7 +164,7 @@ class SplineFlow(Sampler):
         Each has a row of ``context``: that which ``which`` ``(n,)`` names, without it the one of its own number.
         Splines are evaluated in ``dtype``, by default as the mode says.
         """
-        dtype = dtype or (torch.float32 if self.training else torch.float64)
+        dtype, generator = dtype or (torch.float32 if self.training else torch.float64), require_generator(generator)
         y = torch.rand(n, self.dims, generator=generator, dtype=dtype, device=generator.device).split(_ROWS)
         if context is not None and which is None:
             own = self._context(n, context).split(_ROWS)

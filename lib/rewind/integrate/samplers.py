@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from rewind.errors import InputError
 from rewind.integrate.estimates import Integral, summarize
+from rewind.random_numbers import require_generator
 
 __all__ = [
     "Integrand",
@@ -50,6 +51,7 @@ class Sampler(nn.Module):
 
 
 def _uniform(n: int, dims: int, generator: torch.Generator) -> Tensor:
+    generator = require_generator(generator)
     return torch.rand(n, dims, generator=generator, dtype=torch.float64, device=generator.device)
 
 
