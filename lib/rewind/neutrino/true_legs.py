@@ -11,8 +11,6 @@ torch.Size([5, 2, 4])
 
 from __future__ import annotations
 
-from functools import reduce
-from operator import or_
 from typing import NamedTuple
 
 import awkward as ak
@@ -20,12 +18,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rewind import events, kinematics
+from rewind import kinematics
 from rewind.errors import InputError
+from rewind.events.batch.truth_record import NEUTRINOS, by_leg, lepton_of
 
 __all__ = ["Legs", "after_radiation", "before_shower", "particle_b_jets"]
 
-_TOP, _W, _NEUTRINO, _BOTTOM = (6,), (24,), (12, 14, 16), 5
+_TOP, _W, _BOTTOM = (6,), (24,), 5
 
 
 class Legs(NamedTuple):
@@ -70,25 +69,21 @@ def after_radiation(records: ak.Array) -> Legs:
 
 
 def _legs(particles: ak.Array) -> Legs:
-    top, w, neutrino = (_by_charge(particles, kinds) for kinds in (_TOP, _W, _NEUTRINO))
-    lepton = w - neutrino
-    energy = lepton[..., :1].maximum(lepton[..., 1:].norm(dim=-1, keepdim=True))  # rounding may leave it below |p|
-    lepton = torch.cat([energy, lepton[..., 1:]], -1)
+    top, w, neutrino = (_by_charge(particles, kinds) for kinds in (_TOP, _W, NEUTRINOS))
+    lepton = lepton_of(w, neutrino)
     w = lepton + neutrino
     return Legs(top, w, top - w, lepton, neutrino)
 
 
 def _by_charge(particles: ak.Array, kinds: tuple[int, ...]) -> Tensor:
     """Return the one particle of ``kinds`` and the one antiparticle of each event, ``(B, 2, 4)``."""
-    sides = []
-    for sign in (1, -1):
-        chosen = particles[reduce(or_, (particles.pdgId == sign * kind for kind in kinds))]
-        if not ak.all(ak.num(chosen) == 1):
-            event = int(np.flatnonzero(ak.num(chosen) != 1)[0])
-            names = ", ".join(str(sign * kind) for kind in kinds)
-            raise InputError(f"event {event}: not exactly one particle of PDG code {names}; two leptonic tops needed")
-        sides.append(events.momenta(chosen))
-    return torch.from_numpy(np.stack(sides, 1))
+    both = by_leg(particles, kinds, np.ones(len(particles), int))
+    unknown = np.isnan(both[..., 0])
+    if unknown.any():
+        event, leg = np.argwhere(unknown)[0]
+        names = ", ".join(str((1, -1)[leg] * kind) for kind in kinds)
+        raise InputError(f"event {event}: not exactly one particle of PDG code {names}; two leptonic tops needed")
+    return torch.from_numpy(both)
 
 
 def particle_b_jets(records: ak.Array) -> Tensor:

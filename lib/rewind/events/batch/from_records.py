@@ -19,7 +19,7 @@ from rewind import kinematics
 from rewind.errors import InputError
 from rewind.events.batch.event_batch import EventBatch, Truth
 from rewind.events.batch.tensors import momenta, to_tensors, transverse
-from rewind.events.batch.truth_record import NEUTRINOS, UNRANKED, by_leg, quark_ranks
+from rewind.events.batch.truth_record import NEUTRINOS, UNRANKED, by_leg, lepton_of, quark_ranks
 
 __all__ = ["from_records"]
 
@@ -74,7 +74,9 @@ def _truth(particles: ak.Array, charge: np.ndarray, parton: Tensor, mask: Tensor
     only_one = known[:, 0] != known[:, 1]
     first = np.where(only_one & (n_leptons == 1), np.where(known[:, 0], 1, -1), np.sign(charge[:, 0]))
     first = first.astype(int)
-    neutrinos = by_leg(particles, NEUTRINOS, first)[:, :n_leptons]
+    neutrinos, w_bosons = (
+        torch.from_numpy(by_leg(particles, kinds, first)[:, :n_leptons].copy()) for kinds in (NEUTRINOS, (_W,))
+    )
     parton = np.where(mask, parton, -1)
     for name, index in (
         ("Jet.partonIdx", parton),
@@ -82,20 +84,12 @@ def _truth(particles: ak.Array, charge: np.ndarray, parton: Tensor, mask: Tensor
     ):
         _require_within(name, index, ak.to_numpy(ak.num(particles)))
     return Truth(
-        neutrinos=torch.from_numpy(neutrinos[..., 1:].copy()),
-        leptons=_without_neutrino(by_leg(particles, (_W,), first)[:, :n_leptons], neutrinos),
+        neutrinos=neutrinos[..., 1:].contiguous(),
+        leptons=lepton_of(w_bosons, neutrinos),
         tops=torch.from_numpy(by_leg(particles, (_TOP,), first)),
         higgs=torch.from_numpy(by_leg(particles, (_HIGGS,), np.ones_like(first))[:, 0]),
         b_jets=_b_jets(particles, parton, first),
         jet_roles=_jet_roles(particles, parton, first),
-    )
-
-
-def _without_neutrino(w_bosons: np.ndarray, neutrinos: np.ndarray) -> Tensor:
-    """Return what W bosons decay to beside the neutrino, with E ≥ ``|p|``, below which rounding may leave it."""
-    lepton = torch.from_numpy(w_bosons - neutrinos)
-    return torch.cat(
-        [torch.maximum(lepton[..., :1], kinematics.massless(lepton[..., 1:])[..., :1]), lepton[..., 1:]], -1
     )
 
 

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import awkward as ak
 import numpy as np
+import torch
+from torch import Tensor
 
 from rewind import kinematics
 from rewind.errors import InputError
 from rewind.events.batch.tensors import momenta
 
-__all__ = ["INCOMING", "NEUTRINOS", "UNRANKED", "before_radiation", "by_leg", "quark_ranks", "tth_ranks"]
+__all__ = ["INCOMING", "NEUTRINOS", "UNRANKED", "before_radiation", "by_leg", "lepton_of", "quark_ranks", "tth_ranks"]
 
 INCOMING = 2
 """Incoming partons, which stand first in ``LHEPart`` and are not in ``GenPart``."""
@@ -44,6 +46,16 @@ def by_leg(particles: ak.Array, kinds: tuple[int, ...], first: np.ndarray) -> np
     np.add.at(counts, place, 1)
     out[counts != 1] = np.nan
     return out
+
+
+def lepton_of(w_bosons: Tensor, neutrinos: Tensor) -> Tensor:
+    """Return the leptons ``(..., 4)`` that W bosons decay to beside ``neutrinos``, with all photons they then radiate.
+
+    E is at least ``|p|``, below which rounding may leave it.
+    """
+    lepton = w_bosons - neutrinos
+    light = kinematics.massless(lepton[..., 1:])
+    return torch.cat([torch.maximum(lepton[..., :1], light[..., :1]), lepton[..., 1:]], -1)
 
 
 def quark_ranks(kind: np.ndarray, mother: np.ndarray, first: np.ndarray) -> np.ndarray:
