@@ -1,68 +1,21 @@
-"""Quarks and their jets, and the learnt transfer function: a density that is normalised, and draws that follow it."""
+"""The learnt transfer function: a density that is normalised, and draws that follow it; the contract of both."""
 
 from dataclasses import replace
-from pathlib import Path
 
-import awkward as ak
 import pytest
 import torch
 from scipy.stats import kstest
 
 from chance import assert_agrees, assert_likely
-from rewind import events, kinematics
+from quark_jet_events import drawn_anew, factors, repeated
+from rewind import kinematics
 from rewind.errors import InputError
-from rewind.physics.constants import M_H
-from rewind.physics.recoil import fit_recoil
-from rewind.transfer import learnt, product, quark_jets
-
-SAMPLES = Path(__file__).parents[2] / "data/samples"
-
-
-@pytest.fixture(scope="module")
-def records():
-    return events.load(SAMPLES / "tth_semileptonic_test.root")[:1200]
-
-
-@pytest.fixture(scope="module")
-def event(records):
-    return quark_jets.from_records(records)
+from rewind.transfer import learnt, product
 
 
 @pytest.fixture(scope="module")
 def model(event):
     return learnt.train_transfer(event[:1000], event[1000:], size={"width": 16, "layers": 1}, epochs=3)[0]
-
-
-def test_quarks_stand_in_their_order(records, event):
-    top_lep = event.quarks[:, 0] + event.neutrino
-    higgs, w, top = event.quarks[:, 4:].sum(1), event.quarks[:, 2:4].sum(1), event.quarks[:, 1:4].sum(1)
-    assert abs(float(kinematics.mass(higgs).median()) - M_H) < 0.1
-    assert 78 < float(kinematics.mass(w).median()) < 82
-    assert 170 < float(kinematics.mass(top).median()) < 175
-    assert (kinematics.mass(top_lep) < 172).double().mean() > 0.9
-    assert (event.quarks[:, 4, 0] >= event.quarks[:, 5, 0]).all()
-    parton = abs(records.LHEPart.pdgId[records.Jet.partonIdx[records.Jet.partonIdx >= 0] + 2])
-    assert int(event.has_jet.sum()) == int(ak.sum(parton <= 5))
-
-
-def test_jets_lie_near_their_quarks(event):
-    distance = kinematics.delta_r(event.jets, event.quarks)[event.has_jet]
-    assert float((distance < 0.2).double().mean()) > 0.9
-    assert (event.jets[~event.has_jet] == 0).all()
-
-
-def factors(model, events):
-    return model.log_factors(events.reconstruction, model.featurize(events))
-
-
-def drawn_anew(model, events, seed):
-    """Return events with one draw each in place of what was measured."""
-    return replace(events, **vars(model.sample(events.partons, 1, torch.Generator().manual_seed(seed))[:, 0]))
-
-
-def repeated(event, n):
-    """Return one event ``n`` times."""
-    return replace(event, **{k: x.expand(n, *x.shape[1:]).clone() for k, x in vars(event).items()})
 
 
 def test_densities_are_normalised(model, event):
@@ -171,46 +124,3 @@ def test_weights_count_like_repetition(model, event):
     torch.testing.assert_close(*(torch.tensor(fit.met) for fit in fits), rtol=0.02, atol=0)
     chances = [fit.chances(few.partons) for fit in fits]
     torch.testing.assert_close(*chances, rtol=0, atol=0.01)
-
-
-def without_higgs(records):
-    return events.load(SAMPLES / "ttbar_semileptonic_test.root")[:5]
-
-
-def without_leptons(records):
-    return ak.with_field(records, records.Lepton[:, :0], "Lepton")
-
-
-def of_uneven_lengths(records):
-    few, cut = records[:2], ak.Array([list(range(14)), list(range(15))])
-    return ak.with_field(few, few.LHEPart[cut], "LHEPart")
-
-
-REFUSED = [
-    (without_higgs, "H → bb̄, one neutrino and two light quarks is needed"),
-    (without_leptons, "event 0: 0 leptons; exactly one is needed"),
-    (of_uneven_lengths, "hard processes of different lengths"),
-]
-
-
-@pytest.mark.parametrize(("change", "line"), REFUSED, ids=lambda given: getattr(given, "__name__", ""))
-def test_other_events_are_refused(records, change, line):
-    with pytest.raises(InputError, match=line):
-        quark_jets.from_records(change(records))
-
-
-def test_draws_of_the_product_of_gaussians_follow_it(event):
-    known = product.fit(event)
-    drawn = drawn_anew(known, event, 3)
-    chance, n = known.chances(event.partons), drawn.has_jet.numel()
-    assert_agrees(chance.mean(), drawn.has_jet.double().mean(), (0.25 / n) ** 0.5)
-    assert_agrees(chance.mean(), event.has_jet.double().mean(), (0.25 / n) ** 0.5)  # the fit's own events
-    assert (kinematics.pt(drawn.jets)[drawn.has_jet] > 24.99).all()
-    error = drawn.met - drawn.neutrino[:, 1:3]
-    torch.testing.assert_close(torch.tensor(fit_recoil(error)), torch.tensor(known.met), rtol=0.25, atol=0)
-    one = drawn[drawn.has_jet[:, 1]][0]
-    threshold = float(25.0 * kinematics.eta(one.jets[0, 1]).cosh())
-    energy = torch.linspace(threshold, 4_000, 8_000, dtype=torch.float64)
-    many = repeated(one, len(energy))
-    many.jets[:, 1] = many.jets[:, 1] / many.jets[:, 1, :1] * energy[:, None]
-    assert abs(float(torch.trapezoid(factors(known, many).energy[:, 1].exp(), energy)) - 1) < 0.01
