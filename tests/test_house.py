@@ -40,13 +40,18 @@ def is_static(function):
 
 
 def code_lines(path):
-    """Return the stripped lines of code with their numbers, without imports, texts and ends of brackets."""
+    """Return the stripped lines of code with their numbers, without imports, texts, arguments and ends of brackets.
+
+    Lists of arguments may stand twice: functions that are called alike have them in common.
+    """
     source = path.read_text()
     left_out = set()
     for node in ast.walk(ast.parse(source)):
         is_text = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
         if is_text or isinstance(node, ast.Import | ast.ImportFrom):
             left_out.update(range(node.lineno, node.end_lineno + 1))
+        if isinstance(node, ast.FunctionDef):
+            left_out.update(range(node.lineno, node.body[0].lineno))
     lines = ((number, line.partition("  # ")[0].strip()) for number, line in enumerate(source.splitlines(), start=1))
     return [(n, line) for n, line in lines if n not in left_out and line.strip("()[]{},") and not line.startswith("#")]
 

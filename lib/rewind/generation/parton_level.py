@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import awkward as ak
 import numpy as np
@@ -111,7 +112,7 @@ def train_sampler(
     return flow
 
 
-def load_sampler(path: str | Path, process: str, **expected) -> SplineFlow:
+def load_sampler(path: str | Path, process: str, **expected: Any) -> SplineFlow:
     """Return the sampler of a checkpoint; raises InputError where it is another process' or damaged."""
     return checkpoints.load(path, build_sampler, process=process, **expected)
 

@@ -6,6 +6,8 @@ damping term c (g − b)²/2 without which the two would circle around the solut
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -36,7 +38,7 @@ class Multipliers(nn.Module):
     damping that is not positive.
     """
 
-    def __init__(self, bounds, *, damping: float = 1.0):
+    def __init__(self, bounds: Sequence[float] | Tensor, *, damping: float = 1.0):
         super().__init__()
         if damping <= 0:
             raise InputError(f"damping = {damping}: it must be positive")

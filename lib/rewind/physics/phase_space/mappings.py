@@ -37,7 +37,7 @@ class BreitWigner:
     width: float
     reach: float = math.inf
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not (all(math.isfinite(value) and value > 0 for value in (self.mass, self.width)) and self.reach > 0):
             raise InputError(
                 f"Breit–Wigner of mass {self.mass:g}, width {self.width:g}, reach {self.reach:g}: all must be positive"
@@ -86,7 +86,7 @@ class PowerLaw:
 
     exponent: float = 0.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not math.isfinite(self.exponent):
             raise InputError(f"power law with exponent {self.exponent:g}: it must be finite")
 

@@ -55,7 +55,7 @@ class Exchange:
     mass: float
     exponent: float = 1.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not 0 <= self.mass < math.inf:
             raise InputError(f"exchange of mass {self.mass:g}: it must be finite and not negative")
         if self.mass == 0 and self.exponent >= 1:
@@ -74,7 +74,7 @@ class Split:
     invariant: BreitWigner | PowerLaw = field(default_factory=PowerLaw)
     exchange: Exchange | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if isinstance(self.invariant, PowerLaw) and self.invariant.exponent >= 1 and _lightest(self) == 0:
             raise InputError("a power law of a massless system's mass needs an exponent below 1")
 
