@@ -10,7 +10,17 @@ ROOT = Path(__file__).parents[1]
 LIBRARY = ROOT / "lib" / "rewind"
 MODULES = sorted(LIBRARY.rglob("*.py"))
 MAX_LINES, MAX_FILES, BLOCK = 350, 16, 6
-OF_THE_REPOSITORY = {"architecture", "data", "house", "notebooks", "pages", "refusals", "shipped_models", "site"}
+OF_THE_REPOSITORY = {
+    "architecture",
+    "conditional_densities",
+    "data",
+    "house",
+    "notebooks",
+    "pages",
+    "refusals",
+    "shipped_models",
+    "site",
+}
 
 
 def name(path):
