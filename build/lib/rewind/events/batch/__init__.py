@@ -1,1 +1,0 @@
-"""Events as arrays: tensors with masks, jagged arrays kept flat, quarks of decays."""

@@ -1,1 +1,0 @@
-"""The forward chain: from Pythia's hard process to the detector."""

@@ -1,1 +1,0 @@
-"""Event generation: from amplitudes to unweighted partons that a shower can take over."""

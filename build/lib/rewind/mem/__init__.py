@@ -1,1 +1,0 @@
-"""The matrix element method: from jets to partons to likelihoods."""

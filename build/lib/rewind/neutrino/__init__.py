@@ -1,1 +1,0 @@
-"""Neutrino reconstruction in tt̄ events with one or two leptons: classical methods and flows."""

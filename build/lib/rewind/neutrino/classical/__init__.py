@@ -1,1 +1,0 @@
-"""Neutrinos by constraints: ellipses, quartic, weighting, and which jet is whose."""

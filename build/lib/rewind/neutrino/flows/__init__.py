@@ -1,1 +1,0 @@
-"""Posteriors of neutrinos: ν-Flows, ν²-Flows, and the regression beside them."""

@@ -1,1 +1,0 @@
-"""How good a reconstruction of neutrinos is."""

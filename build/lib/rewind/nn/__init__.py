@@ -1,1 +1,0 @@
-"""Networks, their training and their checkpoints."""

@@ -1,1 +1,0 @@
-"""The partons behind jets: assignment, regression, and the unfolding flow."""

@@ -1,1 +1,0 @@
-"""Constants, constraints, parton densities and matrix elements: pure functions of momenta."""

@@ -1,1 +1,0 @@
-"""Small inverse problems whose answers are known exactly."""
