@@ -19,6 +19,7 @@ from rewind.events import EventBatch
 from rewind.neutrino.verdicts.inversion import Inversion
 from rewind.neutrino.verdicts.reconstruction import quantities, true_quantities
 from rewind.neutrino.verdicts.residuals import ResidualMetrics, binned_residual_metrics, residual_metrics
+from rewind.stats import Estimate
 
 __all__ = ["Row", "compare", "row", "summary"]
 
@@ -56,9 +57,13 @@ class Row:
     def __str__(self) -> str:
         """Return widths with errors and RMSE of p_x, p_z and m_tt, the biases, and the unbiased width of m_tt."""
         shown = [self.metrics[name] for name in ("px", "pz", "m_tt")]
-        cells = [f"{f.width:5.1f} {f.rmse.value:6.1f}" for f in shown]
+        cells = [f"{_padded(f.width)} {f.rmse.value:6.1f}" for f in shown]
         bias = " ".join(f"{value:4.0f}" for value in self.bias)
-        return "  ".join([*cells, bias, f"{self.unbiased.width:6.1f}"])
+        return "  ".join([*cells, bias, _padded(self.unbiased.width)])
+
+
+def _padded(estimate: Estimate) -> str:
+    return f"{estimate:.1f}".rjust(12)
 
 
 def row(
