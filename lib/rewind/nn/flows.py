@@ -1,4 +1,10 @@
-"""Conditional normalizing flows: a density over targets given an event, exact both ways."""
+"""Conditional normalizing flows: a density over targets given an event, exact both ways.
+
+>>> target, event = torch.randn(50, 2), torch.randn(50, 3)
+>>> model = ConditionalFlow(spline_flow(2, 3, layers=1, hidden=8), 2, 3).fit_scales(target, event)
+>>> model.log_prob(target, event).shape, model.sample(event, 4, torch.Generator().manual_seed(1)).shape
+(torch.Size([50]), torch.Size([50, 4, 2]))
+"""
 
 from __future__ import annotations
 

@@ -2,11 +2,16 @@
 
 To minimise f under g ≤ b, descend in the parameters and ascend in a multiplier λ ≥ 0 on f + λ (g − b), with a
 damping term c (g − b)²/2 without which the two would circle around the solution.
+
+>>> limit = Multipliers([1.0])
+>>> limit.excess(torch.tensor([1.5])), float(limit.penalty(torch.tensor([0.5])))
+(tensor([0.5000]), 0.0)
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,11 +25,11 @@ class _Reversed(torch.autograd.Function):
     """The identity, with the gradient's sign changed: what descends then ascends."""
 
     @staticmethod
-    def forward(_context, value):
+    def forward(_context: Any, value: Tensor) -> Tensor:
         return value.view_as(value)
 
     @staticmethod
-    def backward(_context, gradient):
+    def backward(_context: Any, gradient: Tensor) -> Tensor:
         return -gradient
 
 

@@ -1,6 +1,11 @@
 """Densities that are roughly known before training: coordinates in which they are standard normal.
 
 A flow in such a coordinate starts from the guess and learns only what is wrong with it.
+
+>>> even = PiecewiseDensity(torch.zeros(1, 5))
+>>> normal, log_slope = even.to_normal(torch.tensor([0.25]))
+>>> float(even.to_share(normal))
+0.25
 """
 
 from __future__ import annotations

@@ -1,4 +1,9 @@
-"""Between data and network: standardised features, and coordinates in which a density is simple."""
+"""Between data and network: standardised features, and coordinates in which a density is simple.
+
+>>> scale = Standardize(1).fit(torch.tensor([[1.0], [2.0], [3.0]]))
+>>> scale(torch.tensor([[4.0]])), scale.is_fitted
+(tensor([[2.]]), True)
+"""
 
 from __future__ import annotations
 

@@ -1,14 +1,23 @@
-"""Monotone rational-quadratic splines (Gregory and Delbourgo, IMA J. Numer. Anal. 2 (1982) 123; 1906.04032)."""
+"""Monotone rational-quadratic splines (Gregory and Delbourgo, IMA J. Numer. Anal. 2 (1982) 123; 1906.04032).
+
+>>> x = torch.tensor([0.1, 0.7], dtype=torch.float64)
+>>> place, log_slope = unit_spline(x, torch.zeros(2, 13))
+>>> torch.allclose(place, x), torch.allclose(log_slope, torch.zeros(2).double(), atol=1e-6)
+(True, True)
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 __all__ = ["spline", "unit_spline"]
+
+Ends = Sequence[Tensor]
 
 _MIN_BIN, _MIN_SLOPE = 1e-3, 1e-3
 _SLOPE_ONE = math.log(math.expm1(1 - _MIN_SLOPE))
@@ -35,7 +44,7 @@ def _ends(values: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
     return values.expand(*cell.shape[:-1], -1).gather(-1, torch.cat([cell, cell + 1], -1)).unbind(-1)
 
 
-def _between(x, places, values, slopes, inverse: bool) -> tuple[Tensor, Tensor]:
+def _between(x: Tensor, places: Ends, values: Ends, slopes: Ends, inverse: bool) -> tuple[Tensor, Tensor]:
     """Return what :func:`spline` does, from places, values and slopes at both ends of each number's bin."""
     (x0, x1), (y0, y1), (d0, d1) = places, values, slopes
     w, h = x1 - x0, y1 - y0

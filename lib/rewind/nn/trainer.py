@@ -7,7 +7,9 @@ import math
 import signal
 import time
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import lightning
 import torch
@@ -22,6 +24,8 @@ from rewind.progress import visible
 
 __all__ = ["train"]
 
+Batch = tuple[Sequence[Tensor], Tensor | None]
+
 
 class _Steps(lightning.LightningModule):
     """Give a model the steps that lightning's trainer asks for."""
@@ -30,15 +34,15 @@ class _Steps(lightning.LightningModule):
         super().__init__()
         self.model, self.optimization = model, optimization
 
-    def training_step(self, batch, _index):
+    def training_step(self, batch: Batch, _index: int) -> Tensor:
         loss = self.model.loss(*batch)
         self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(batch[0][0]), prog_bar=True)
         return loss
 
-    def validation_step(self, batch, _index):
+    def validation_step(self, batch: Batch, _index: int) -> None:
         self.log("validation_loss", self.model.loss(*batch), batch_size=len(batch[0][0]), prog_bar=True)
 
-    def configure_optimizers(self):
+    def configure_optimizers(self) -> dict[str, Any]:
         plan = self.optimization
         optimizer = torch.optim.AdamW(self.parameters(), plan.learning_rate, weight_decay=plan.weight_decay)
         n_steps = int(self.trainer.estimated_stepping_batches)
@@ -55,17 +59,17 @@ class _Progress(lightning.Callback):
         self.seconds = 0.0
         self.began = time.monotonic()
 
-    def state_dict(self):
+    def state_dict(self) -> dict[str, Any]:
         return {"losses": self.losses, "seconds": self.seconds + time.monotonic() - self.began}
 
-    def load_state_dict(self, state_dict):
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.losses, self.seconds = state_dict["losses"], state_dict["seconds"]
 
-    def on_train_epoch_start(self, trainer, _model):
+    def on_train_epoch_start(self, trainer: lightning.Trainer, _model: _Steps) -> None:
         torch.manual_seed(epoch_seed(self.seed, trainer.current_epoch))
         start_epoch(trainer.train_dataloader, trainer.current_epoch)
 
-    def on_train_epoch_end(self, trainer, _model):
+    def on_train_epoch_end(self, trainer: lightning.Trainer, _model: _Steps) -> None:
         metrics, names = trainer.callback_metrics, ("train_loss", "validation_loss")
         self.losses.append({name: float(metrics[name]) for name in names if name in metrics})
 

@@ -1,4 +1,17 @@
-"""One way to train every model of the book."""
+"""One way to train every model of the book.
+
+>>> class Mean(Trainable):
+...     def __init__(self):
+...         super().__init__()
+...         self.value = nn.Parameter(torch.zeros(1))
+...
+...     def loss(self, batch, weight=None):
+...         return weighted_mean((batch[0] - self.value) ** 2, weight)
+>>> model, numbers = Mean(), Examples((torch.tensor([0.0, 4.0]),), weight=torch.tensor([3.0, 1.0]))
+>>> record = fit(model, numbers, numbers, epochs=200, optimization=Optimization(0.05), device="cpu")
+>>> round(model.value.item(), 2)
+1.0
+"""
 
 from __future__ import annotations
 

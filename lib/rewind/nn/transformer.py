@@ -1,4 +1,9 @@
-"""A transformer for sets: any number of tokens in, one vector out."""
+"""A transformer for sets: any number of tokens in, one vector out.
+
+>>> tokens, present = torch.randn(5, 3, 8), torch.tensor([True, True, False]).expand(5, -1)
+>>> SetEncoder(8, layers=1, heads=2)(tokens, present).shape
+torch.Size([5, 8])
+"""
 
 from __future__ import annotations
 
