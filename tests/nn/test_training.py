@@ -1,6 +1,7 @@
 """Training finds a known density, goes on after an interruption, and refuses what it cannot use."""
 
 import math
+import os
 import signal
 import subprocess
 import sys
@@ -185,7 +186,8 @@ def test_ctrl_c_reaches_the_caller_and_leaves_a_state(tmp_path):
         "except KeyboardInterrupt: sys.exit(7)"
     )
     command = [sys.executable, "-c", script, __file__, str(tmp_path)]
-    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}  # pytest's, with the tests' own modules
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL, env=env) as process:
         while not (tmp_path / "last.ckpt").exists() and process.poll() is None:
             time.sleep(0.1)
         process.send_signal(signal.SIGINT)
