@@ -1,6 +1,8 @@
 """The house: rooms and files of a size to read, every public face annotated, nothing written twice, tests in place."""
 
 import ast
+import re
+import tomllib
 from collections import defaultdict
 from pathlib import Path
 
@@ -112,3 +114,13 @@ def test_tests_stand_where_their_modules_do():
         if not exists and subject not in OF_THE_REPOSITORY:
             astray.append(path.relative_to(ROOT).as_posix())
     assert astray == []
+
+
+def test_lowest_versions_are_the_lower_bounds():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    bounds = [
+        re.match(r"[\w-]+>=[\w.]+", need)[0] for need in project["dependencies"] + extras["book"] + extras["test"]
+    ]
+    lines = (ROOT / "constraints-lowest.txt").read_text().splitlines()[1:]
+    assert sorted(lines) == sorted(bound.replace(">=", "==") for bound in bounds)
