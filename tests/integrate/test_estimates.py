@@ -8,7 +8,6 @@ from scipy.stats import genpareto
 from chance import assert_agrees, assert_mean, assert_spread
 from rewind.integrate import (
     Uniform,
-    VegasGrid,
     integrate,
     largest_weight,
     pareto_shape,
@@ -16,18 +15,7 @@ from rewind.integrate import (
     unweighting_efficiency,
 )
 from rewind.toys.integrands import INTEGRANDS, camel
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
-def unit(n, dims, seed=1):
-    return torch.rand(n, dims, generator=seeded(seed), dtype=torch.float64)
-
-
-def adapted(dims=2, bins=32):
-    return VegasGrid(dims, bins).adapt(camel, seeded(), points=2000, iterations=4)
+from unit_samplers import adapted, seeded, unit
 
 
 def test_errors_cover():
