@@ -28,7 +28,7 @@ class Trial:
     """Hold what one sampler made of one integrand: an estimate, its quality, and its costs.
 
     ``relative_std`` is that of the weights of one point, σ/I; ``efficiency`` of unweighting, NaN where points have no
-    weights of their own; ``training`` and ``each``, of a point, in seconds.
+    weights of their own; ``training`` and ``each``, of a point, in seconds of processor time.
     """
 
     value: float
@@ -75,15 +75,15 @@ def _row(name: str, trials: Sequence[Trial]) -> str:
 
 
 def trial(f: Integrand, dims: int, recipe: Recipe, evaluations: int, points: int, seed: int) -> Trial:
-    """Return the trial of a sampler that ``recipe(f, dims, evaluations, generator)`` makes; timed on this machine.
+    """Return the trial of a sampler that ``recipe(f, dims, evaluations, generator)`` makes; timed by the processor, so that other work on the machine does not count.
 
     Raises InputError as :func:`~rewind.integrate.samplers.integrate` does.
     """
-    generator, began = torch.Generator().manual_seed(seed), time.perf_counter()
+    generator, began = torch.Generator().manual_seed(seed), time.process_time()
     sampler = recipe(f, dims, evaluations, generator)
-    trained = time.perf_counter()
+    trained = time.process_time()
     estimate = integrate(f, sampler, points, generator)
-    each = (time.perf_counter() - trained) / points
+    each = (time.process_time() - trained) / points
     quality = estimate.relative_std, estimate.unweighting_efficiency
     return Trial(estimate.value, estimate.error, *quality, trained - began, each)
 
