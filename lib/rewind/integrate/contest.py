@@ -75,9 +75,9 @@ def _row(name: str, trials: Sequence[Trial]) -> str:
 
 
 def trial(f: Integrand, dims: int, recipe: Recipe, evaluations: int, points: int, seed: int) -> Trial:
-    """Return the trial of a sampler that ``recipe(f, dims, evaluations, generator)`` makes; timed by the processor, so that other work on the machine does not count.
+    """Return the trial of a sampler that ``recipe(f, dims, evaluations, generator)`` makes, in processor time.
 
-    Raises InputError as :func:`~rewind.integrate.samplers.integrate` does.
+    Other work on the machine does not count. Raises InputError as :func:`~rewind.integrate.samplers.integrate` does.
     """
     generator, began = torch.Generator().manual_seed(seed), time.process_time()
     sampler = recipe(f, dims, evaluations, generator)
