@@ -1,6 +1,7 @@
 """The library's imports only point down, and no topic imports another."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ FLOORS = (
     ("integrate",),
     ("toys",),
     ("neutrino", "partons", "transfer", "mem", "diffusion", "unfolding", "generation"),
+    ("apply",),
     ("plots",),
     ("records",),
     ("book",),
@@ -49,3 +51,12 @@ def test_imports_point_down(path):
 
 def test_only_notebooks_import_plots():
     assert [path for path in MODULES if room_of(path) != "plots" and "plots" in imported(path)] == []
+
+
+def test_the_api_page_lists_every_module():
+    page = (LIBRARY.parents[1] / "book" / "api.md").read_text()
+    listed = set(re.findall(r"automodule:: rewind\.([\w.]+)", page))
+    parts = (path.relative_to(LIBRARY).with_suffix("").parts for path in MODULES if "__all__" in path.read_text())
+    names = {".".join(part[:-1] if part[-1] == "__init__" else part) for part in parts}
+    assert names - listed == set()
+    assert {name for name in listed if not list(LIBRARY.glob(f"{name.replace('.', '/')}*"))} == set()

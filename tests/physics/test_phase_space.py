@@ -234,7 +234,7 @@ def test_exchange_flattens_its_propagator():
     ],
 )
 def test_weight_follows_the_exchange(tree, unit_of_t, legs, mass, exponent):
-    """Along the unit number of t alone, the weight goes like (m² − t)^ν exactly."""
+    """Along the variable of t alone, the weight goes like (m² − t)^ν exactly."""
     r = unit(1, tree.dims, seed=6).repeat(200, 1)
     r[:, unit_of_t] = torch.linspace(0.01, 0.99, 200, dtype=torch.float64)
     momenta, weight = tree.forward(r, SQRT_S)

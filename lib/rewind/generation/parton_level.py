@@ -134,7 +134,7 @@ def build_sampler(
 
 
 def events(process: str, integrand: HadronicProcess, points: Tensor, rng: np.random.Generator) -> PartonEvents:
-    """Return events at unit numbers ``(B, dims)``: flavours, mothers and colours are drawn, momenta follow.
+    """Return events at unit-hypercube variables ``(B, dims)``: flavours, mothers and colours are drawn, momenta follow.
 
     The initial state follows its share of the cross-section, the quark flavour its parton densities; the colour flow
     the squares of colour-ordered amplitudes.
@@ -197,8 +197,9 @@ def generate(
 ) -> Unweighted:
     """Write ``n`` unweighted events of a process to a Les Houches file, for ``rewind simulate --lhe``.
 
-    ``sampler`` draws the unit numbers, a VEGAS grid adapted now by default. σ in the file is the chain's, with fixed
-    widths, times the number of flavour assignments. Raises InputError for what does not exist or cannot be written.
+    ``sampler`` draws the unit-hypercube variables, a VEGAS grid adapted now by default. σ in the file is the chain's,
+    with fixed widths, times the number of flavour assignments. Raises InputError for what does not exist or cannot be
+    written.
     """
     integrand = hadronic_process(process, alpha=alpha, c_tg=c_tg)
     if not 0 <= seed < 2**63:

@@ -1,6 +1,7 @@
 """Cross-sections of proton collisions at leading order: parton densities times ``|M|²`` over phase space.
 
-σ = Σ_ab ∫ dx1 dx2 f_a(x1) f_b(x2) (2π)^(4−3n)/(2ŝ) ∫ Π d³p/(2E) δ⁴(P − Σp) ``|M_ab|²``, as a function of unit numbers.
+σ = Σ_ab ∫ dx1 dx2 f_a(x1) f_b(x2) (2π)^(4−3n)/(2ŝ) ∫ Π d³p/(2E) δ⁴(P − Σp) ``|M_ab|²``, as a function of
+variables on the unit hypercube.
 
 >>> outgoing = torch.tensor([[[200.0, 60.0, 0.0, 0.0], [200.0, -60.0, 0.0, 0.0]]])
 >>> with_incoming(outgoing, torch.tensor([400.0]))[0, :2].tolist()
@@ -105,7 +106,7 @@ def _process(final: str):
 class Collision(NamedTuple):
     """Hold events: fractions ``x`` ``(B, 2)`` and ``momenta`` ``(B, 2 + n, 4)`` in the laboratory, GeV.
 
-    ``cross_section`` ``(B, 2)`` is the integrand over unit numbers in pb, for the two `INITIAL` states.
+    ``cross_section`` ``(B, 2)`` is the integrand over unit-hypercube variables in pb, for the two `INITIAL` states.
     """
 
     x: Tensor
@@ -114,7 +115,7 @@ class Collision(NamedTuple):
 
 
 class HadronicProcess:
-    """Give dσ(pp → ``final``) in pb as a function of ``dims`` unit numbers: two for x1 and x2, then the mapping's.
+    """Give dσ(pp → ``final``) in pb over ``dims`` unit-hypercube variables: two for x1 and x2, then the mapping's.
 
     ``mapping`` is the final state's phase space, its `decay_tree` by default, whose threshold is the least √ŝ.
     Factorisation is at ``scale`` (GeV); α_s stands in ``parameters``. ``alpha`` and ``c_tg`` are those of
@@ -157,7 +158,7 @@ class HadronicProcess:
         return torch.stack([squared(f"{initial}_{self.final}", momenta, **couplings) for initial in INITIAL], 1)
 
     def collisions(self, r: Tensor) -> Collision:
-        """Return events at unit numbers ``(B, dims)``; raises InputError outside [0, 1]."""
+        """Return events at unit-hypercube variables ``(B, dims)``; raises InputError outside [0, 1]."""
         x, jacobian = self.fractions.forward(r[:, :2])
         energy = self.sqrt_s * x.prod(1).sqrt()
         outgoing, weight = self.mapping.forward(r[:, 2:], energy)
@@ -168,16 +169,16 @@ class HadronicProcess:
         return Collision(x, to_lab(momenta, x), torch.where(empty, 0.0, density * (jacobian * flux * weight)[:, None]))
 
     def channel(self, mapping: DecayTree | RamboOnDiet) -> tuple[Change, Change]:
-        """Return both ways between this process' unit numbers and those with another ``mapping`` in place of its own.
+        """Return both ways between this process' variables and those with another ``mapping`` in place of its own.
 
-        For `rewind.integrate.Mapped`: each function returns numbers ``(B, dims)`` and ``|dr/du|`` ``(B,)``.
+        For `rewind.integrate.Mapped`: each function returns variables ``(B, dims)`` and ``|dr/du|`` ``(B,)``.
         """
 
-        def change(numbers: Tensor, start, end) -> tuple[Tensor, Tensor]:
-            energy = self.sqrt_s * self.fractions.forward(numbers[:, :2])[0].prod(1).sqrt()
-            momenta, weight = start.forward(numbers[:, 2:], energy)
+        def change(u: Tensor, start, end) -> tuple[Tensor, Tensor]:
+            energy = self.sqrt_s * self.fractions.forward(u[:, :2])[0].prod(1).sqrt()
+            momenta, weight = start.forward(u[:, 2:], energy)
             mapped, other = end.inverse(momenta)
-            return torch.cat([numbers[:, :2], mapped], 1), weight / other
+            return torch.cat([u[:, :2], mapped], 1), weight / other
 
         def forward(u: Tensor) -> tuple[Tensor, Tensor]:
             return change(u, mapping, self.mapping)

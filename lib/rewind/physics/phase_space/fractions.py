@@ -27,7 +27,7 @@ def momentum_fractions(total: Tensor, sqrt_s: float = SQRT_S) -> Tensor:
 
 
 class IncomingFractions:
-    """Map two unit numbers to x1, x2 with τ = x1 x2 ≥ ``tau_min``: density ∝ τ^−``exponent``, flat in rapidity.
+    """Map two variables on [0, 1] to x1, x2 with τ = x1 x2 ≥ ``tau_min``: density ∝ τ^−``exponent``, flat in rapidity.
 
     With y = ½ ln(x1/x2), dx1 dx2 = dτ dy and ``|y|`` ≤ ½ ln(1/τ): exponent 0 is flat in τ, 1 flat in ln τ. Raises
     InputError unless 0 < tau_min < 1.

@@ -66,7 +66,7 @@ def angles(vector: Tensor, axis: Tensor | None = None) -> tuple[Tensor, Tensor]:
 
 
 def checked_unit(r: Tensor, dims: int) -> Tensor:
-    """Return unit numbers ``(B, dims)`` in float64; raise InputError for other shapes and outside [0, 1]."""
+    """Return variables ``(B, dims)`` in float64; raise InputError for other shapes and outside the unit hypercube."""
     r = torch.as_tensor(r, dtype=torch.float64)
     if r.ndim != 2 or r.shape[1] != dims:
         raise InputError(f"r: shape {tuple(r.shape)}; (events, {dims}) is needed")

@@ -1,4 +1,4 @@
-"""One-dimensional maps from a unit number to an invariant, flat in what the integrand is expected to follow.
+"""One-dimensional maps from a variable on [0, 1] to an invariant, flat in what the integrand is expected to follow.
 
 >>> flat, low, high = PowerLaw(0.0), torch.tensor([10.0]), torch.tensor([30.0])
 >>> [values.tolist() for values in flat.forward(torch.tensor([0.5]), low, high)]
@@ -26,7 +26,7 @@ def _share(value: Tensor, start: Tensor, end: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class BreitWigner:
-    """Map a unit number to s with density ∝ 1/((s − m²)² + m²Γ²) between bounds; ``mass`` and ``width`` in GeV.
+    """Map a variable on [0, 1] to s with density ∝ 1/((s − m²)² + m²Γ²) between bounds; ``mass`` and ``width`` in GeV.
 
     With ``reach``, also within so many widths of the mass: outside the density is zero, ds/dr infinite; where the
     bounds leave nothing within, ds/dr is zero. Raises InputError unless mass, width and reach are positive, the first
@@ -79,7 +79,7 @@ class BreitWigner:
 
 @dataclass(frozen=True)
 class PowerLaw:
-    """Map a unit number to s with density ∝ s^−ν between positive bounds (from zero where ν < 1); ν = 0 is flat.
+    """Map a variable on [0, 1] to s with density ∝ s^−ν between positive bounds (from zero where ν < 1); ν = 0 is flat.
 
     Raises InputError unless the ``exponent`` ν is finite.
     """

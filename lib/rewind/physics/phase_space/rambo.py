@@ -1,4 +1,4 @@
-"""RAMBO on diet: phase space of n particles from 3n − 4 unit numbers, exactly flat without masses (1308.2922).
+"""RAMBO on diet: n particles from 3n − 4 unit-hypercube variables, exactly flat without masses (1308.2922).
 
 >>> _, weight = RamboOnDiet([0.0] * 3).forward(torch.full((1, 5), 0.3).double(), 100.0)
 >>> bool(torch.isclose(weight, torch.tensor([massless_volume(3, 100.0)]).double()))
@@ -62,9 +62,9 @@ class _Quantile(torch.autograd.Function):
 
 
 class RamboOnDiet:
-    """Map 3n − 4 unit numbers to the momenta of n particles at rest, with constant weight where all are massless.
+    """Map 3n − 4 unit-hypercube variables to n momenta at rest, with constant weight where all are massless.
 
-    ``masses`` ``(n,)``, or ``(B, n)`` for each event, in GeV. The numbers: n − 2 that set the masses M_i of the
+    ``masses`` ``(n,)``, or ``(B, n)`` for each event, in GeV. The variables: n − 2 that set the masses M_i of the
     particles i … n together, then cos θ and azimuth of particle i in their rest frame, for i = 1 … n − 1.
     Source: 1308.2922, algorithms 1 and 2, eqs. 5–9. Raises InputError for fewer than two particles and for
     masses that are negative or not finite.
@@ -83,7 +83,7 @@ class RamboOnDiet:
         self._rest = masses.flip(-1).cumsum(-1).flip(-1)  # sum of the masses from each particle on
 
     def forward(self, r: Tensor, sqrt_s: Tensor | float) -> tuple[Tensor, Tensor]:
-        """Return momenta ``(B, n, 4)`` and weights ``(B,)`` at unit numbers ``(B, 3n − 4)``.
+        """Return momenta ``(B, n, 4)`` and weights ``(B,)`` at unit-hypercube variables ``(B, 3n − 4)``.
 
         ``sqrt_s`` is a number or ``(B,)``, GeV. Raises InputError outside [0, 1] and below threshold.
         """
@@ -111,7 +111,7 @@ class RamboOnDiet:
         return torch.stack([*momenta, left], 1), self._weight(together, excess, masses)
 
     def inverse(self, momenta: Tensor) -> tuple[Tensor, Tensor]:
-        """Return unit numbers ``(B, 3n − 4)`` and weights ``(B,)`` at momenta ``(B, n, 4)``.
+        """Return unit-hypercube variables ``(B, 3n − 4)`` and weights ``(B,)`` at momenta ``(B, n, 4)``.
 
         Raises InputError for momenta off their mass shells or not at rest together, beyond 10⁻⁶ of √s.
         """

@@ -99,9 +99,9 @@ def _stray_exchange(node: Leg | Split, allowed: bool) -> bool:
 
 
 class DecayTree:
-    """Map 3n − 4 unit numbers to n momenta at rest through two-body decays; the same contract as RamboOnDiet.
+    """Map 3n − 4 unit-hypercube variables to n momenta at rest through two-body decays, as RamboOnDiet does.
 
-    The numbers, branching by branching from ``root`` on, first branch before the second: the mass squared of each
+    The variables, branching by branching from ``root`` on, first branch before the second: the mass squared of each
     branch that splits again, cos θ (or t), azimuth. Raises InputError where the legs' places are not 0 … n − 1, for
     masses that are negative or not finite, and for an exchange that no incoming momentum reaches. Beyond the reach of a
     Breit–Wigner the density is zero: ``inverse`` gives an infinite weight there, ``forward`` a vanishing one where √s
@@ -121,7 +121,7 @@ class DecayTree:
         self.n, self.dims, self.threshold = len(legs), 3 * len(legs) - 4, _lightest(root, root=True)
 
     def forward(self, r: Tensor, sqrt_s: Tensor | float) -> tuple[Tensor, Tensor]:
-        """Return momenta ``(B, n, 4)`` and weights ``(B,)`` at unit numbers ``(B, 3n − 4)``.
+        """Return momenta ``(B, n, 4)`` and weights ``(B,)`` at unit-hypercube variables ``(B, 3n − 4)``.
 
         ``sqrt_s`` is a number or ``(B,)``, GeV. Raises InputError outside [0, 1] and below threshold.
         """
@@ -160,7 +160,7 @@ class DecayTree:
         return weight
 
     def inverse(self, momenta: Tensor) -> tuple[Tensor, Tensor]:
-        """Return unit numbers ``(B, 3n − 4)`` and weights ``(B,)`` at momenta ``(B, n, 4)``.
+        """Return unit-hypercube variables ``(B, 3n − 4)`` and weights ``(B,)`` at momenta ``(B, n, 4)``.
 
         Raises InputError for momenta off their mass shells or not at rest together, beyond 10⁻⁶ of √s.
         """
@@ -173,7 +173,7 @@ class DecayTree:
     def _ascend(
         self, node: Split, total: Tensor, mass: Tensor, beam: Tensor, momenta: Tensor, units: list[Tensor]
     ) -> Tensor:
-        """Append a branching's unit numbers to ``units``; return its weight."""
+        """Append a branching's unit-hypercube variables to ``units``; return its weight."""
         branches = (node.first, node.second)
         parts = [momenta[:, [leg.index for leg in _legs(branch)]].sum(1) for branch in branches]
         masses, weight = [], 1.0
@@ -215,7 +215,7 @@ def _mass_bounds(node: Split, mass: Tensor, known: list[Tensor]) -> Iterator[tup
 
 
 class _Flat:
-    """Map a unit number to 1 − cos θ, flat."""
+    """Map a variable on [0, 1] to 1 − cos θ, flat."""
 
     @staticmethod
     def forward(r: Tensor) -> tuple[Tensor, float]:
@@ -228,7 +228,7 @@ class _Flat:
 
 @dataclass(frozen=True)
 class _Propagator:
-    """Map a unit number to 1 − cos θ with a power law in mass² − t = ``low`` + ``slope`` (1 − cos θ)."""
+    """Map a variable on [0, 1] to 1 − cos θ with a power law in mass² − t = ``low`` + ``slope`` (1 − cos θ)."""
 
     law: PowerLaw
     low: Tensor
