@@ -16,7 +16,9 @@ def test_what_is_right_comes_back():
     assert require_rng(rng) is rng
 
 
-@pytest.mark.parametrize("wrong", [1, "seed", np.random.default_rng(1), torch.manual_seed], ids=str)
+@pytest.mark.parametrize(
+    "wrong", [1, "seed", np.random.default_rng(1), torch.manual_seed], ids=lambda wrong: type(wrong).__name__
+)
 def test_another_type_is_refused(wrong):
     for require in (require_generator, optional_generator):
         with pytest.raises(InputError, match=r"generator: \w+ given; a torch generator is needed") as caught:
