@@ -1,4 +1,10 @@
-"""Unweighted leading-order tt̄ and tt̄H events with full spin correlations, out of amplitudes and a learnt sampler."""
+"""Unweighted leading-order tt̄ and tt̄H events with full spin correlations, out of amplitudes and a learnt sampler.
+
+>>> process, middle = hadronic_process("ttbar_dilepton"), torch.full((1, 16), 0.5).double()
+>>> collision = process.collisions(middle)
+>>> tuple(collision.momenta.shape), bool((collision.cross_section > 0).all())
+((1, 8, 4), True)
+"""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ def spline_flow(
 ) -> nf.ConditionalNormalizingFlow:
     """Build a conditional autoregressive rational-quadratic spline flow.
 
-    It is a density over ``features`` numbers given ``context`` numbers. Each of ``layers`` splines has
+    It is a density over ``features`` coordinates given ``context`` variables. Each of ``layers`` splines has
     ``bins`` bins inside ±``tail_bound`` and is the identity outside; a masked residual network with
     ``blocks`` blocks of width ``hidden`` predicts its knots (1906.04032, 1705.07057). The layer next to the
     data takes the features in their own order: put first what the others depend on.

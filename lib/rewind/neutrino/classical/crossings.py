@@ -48,7 +48,7 @@ def intersections(H: Tensor, met: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def closest_approach(H: Tensor, met: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the angles ``(B, 2)`` of the smallest |ν_T + ν̄_T − met|, and that distance ``(B,)``.
+    """Return the angles ``(B, 2)`` of the smallest ``|ν_T + ν̄_T − met|``, and that distance ``(B,)``.
 
     On a grid of angles of the first ellipse the second angle is the global minimum; all local minima along the grid
     are refined in both angles and compared.

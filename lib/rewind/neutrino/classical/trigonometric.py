@@ -19,7 +19,7 @@ _TINY = 1e-150
 
 
 def squared_distance(A: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return p, q ``(..., 2)`` and k of |A (cos t, sin t) + b|² = p·(cos 2t, sin 2t) + q·(cos t, sin t) + k."""
+    """Return p, q ``(..., 2)`` and k of ``|A (cos t, sin t) + b|²`` = p·(cos 2t, sin 2t) + q·(cos t, sin t) + k."""
     M = A.mT @ A
     p = torch.stack([(M[..., 0, 0] - M[..., 1, 1]) / 2, M[..., 0, 1]], -1)
     q = 2 * (A * b[..., :, None]).sum(-2)
