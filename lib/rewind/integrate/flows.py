@@ -86,7 +86,8 @@ class SplineFlow(Sampler):
 
     Untrained, it is uniform. ``layers`` autoregressive splines of ``bins`` bins follow one another, in alternating
     order; networks of ``blocks`` hidden layers of width ``hidden`` set them, and start from ``seed``.
-    :meth:`start_from` puts a VEGAS grid in front. In training mode splines are evaluated in single precision, else in double.
+    :meth:`start_from` puts a VEGAS grid in front. In training mode splines are evaluated in single
+    precision, else in double.
     """
 
     def __init__(
