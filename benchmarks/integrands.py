@@ -74,12 +74,12 @@ def madnis(integrand, evaluations, seed, *, start=False):
 
 def rivals():
     """Return the samplers at hand by name; ours first."""
-    found = {"ours": ours, "VEGAS grid": vegas_grid}
+    methods = {"ours": ours, "VEGAS grid": vegas_grid}
     if find_spec("madnis"):
-        found["madnis"] = madnis
+        methods["madnis"] = madnis
         if find_spec("vegas"):
-            found["VEGAS + madnis"] = lambda *given: madnis(*given, start=True)
-    return found
+            methods["VEGAS + madnis"] = lambda *given: madnis(*given, start=True)
+    return methods
 
 
 def mean(values):

@@ -176,9 +176,9 @@ def test_contract_and_shapes(case):
     density, event = case.density, case.density.featurize(case.events)
     assert isinstance(density, ConditionalDensity)
     assert len(event) == N_EVENTS
-    found = log_prob(density, case.target, event)
-    assert found.shape == (N_EVENTS,)
-    assert found.isfinite().all()
+    densities = log_prob(density, case.target, event)
+    assert densities.shape == (N_EVENTS,)
+    assert densities.isfinite().all()
     draws = density.sample(event, N_DRAWS, seeded())
     for part, target in zip(tensors(draws), tensors(case.target), strict=True):
         assert part.shape == (N_EVENTS, N_DRAWS, *target.shape[1:])

@@ -23,10 +23,10 @@ def unavailable(what):
 
 @pytest.fixture(scope="module")
 def pages():
-    found = {path: BeautifulSoup(path.read_text(), "html.parser") for path in sorted(SITE.glob("*/*.html"))}
-    if not any(path.parent.name == "notebooks" for path in found):
+    soups = {path: BeautifulSoup(path.read_text(), "html.parser") for path in sorted(SITE.glob("*/*.html"))}
+    if not any(path.parent.name == "notebooks" for path in soups):
         unavailable(f"{SITE}: no rendered book; call 'make book' first")
-    return {path: soup for path, soup in found.items() if path.parent.name in ("book", "notebooks")}
+    return {path: soup for path, soup in soups.items() if path.parent.name in ("book", "notebooks")}
 
 
 @pytest.fixture(scope="module")

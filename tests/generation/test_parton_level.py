@@ -43,36 +43,38 @@ def made(request):
 
 
 def test_each_vertex_conserves_what_it_must(made):
-    _, found = made
-    charge = np.vectorize(lambda kind: np.sign(kind) * CHARGE[abs(kind)], otypes=[float])(found.pdg_id)
-    for mother in {-1, *found.mother[found.status == 1].tolist()}:
-        children = (found.mother == mother) & (found.status > 0)
-        parents = (found.status == -1) if mother < 0 else np.arange(len(found.mother)) == mother
-        p_in, p_out = (found.momenta[:, which].sum(1) for which in (parents, children))
+    _, made_events = made
+    charge = np.vectorize(lambda kind: np.sign(kind) * CHARGE[abs(kind)], otypes=[float])(made_events.pdg_id)
+    for mother in {-1, *made_events.mother[made_events.status == 1].tolist()}:
+        children = (made_events.mother == mother) & (made_events.status > 0)
+        parents = (made_events.status == -1) if mother < 0 else np.arange(len(made_events.mother)) == mother
+        p_in, p_out = (made_events.momenta[:, which].sum(1) for which in (parents, children))
         np.testing.assert_allclose(p_out, p_in, rtol=0, atol=1e-6)
         np.testing.assert_allclose(charge[:, children].sum(1), charge[:, parents].sum(1), atol=1e-12)
 
 
 def test_colour_lines_begin_and_end_once(made):
     """An incoming colour counts as an outgoing anticolour; of each label one of either must be left."""
-    _, found = made
-    final = found.status == 1
-    incoming = found.status == -1
-    sources = np.concatenate([found.colour[:, final], found.anticolour[:, incoming]], 1)
-    sinks = np.concatenate([found.anticolour[:, final], found.colour[:, incoming]], 1)
+    _, made_events = made
+    final = made_events.status == 1
+    incoming = made_events.status == -1
+    sources = np.concatenate([made_events.colour[:, final], made_events.anticolour[:, incoming]], 1)
+    sinks = np.concatenate([made_events.anticolour[:, final], made_events.colour[:, incoming]], 1)
     np.testing.assert_array_equal(np.sort(sources, 1), np.sort(sinks, 1))
     for label in range(501, 507):
         assert ((sources == label).sum(1) <= 1).all()
-    triplet = np.abs(found.pdg_id) <= 6
-    assert ((found.colour != 0) == ((triplet & (found.pdg_id > 0)) | (found.pdg_id == 21))).all()
-    assert ((found.anticolour != 0) == ((triplet & (found.pdg_id < 0)) | (found.pdg_id == 21))).all()
+    triplet = np.abs(made_events.pdg_id) <= 6
+    assert ((made_events.colour != 0) == ((triplet & (made_events.pdg_id > 0)) | (made_events.pdg_id == 21))).all()
+    assert ((made_events.anticolour != 0) == ((triplet & (made_events.pdg_id < 0)) | (made_events.pdg_id == 21))).all()
 
 
 def test_flavours_are_shared_out(made):
-    process, found = made
-    assert 0.6 < (found.pdg_id[:, 0] == 21).mean() < 0.95
-    assert (found.pdg_id[:, 0] == np.where(found.pdg_id[:, 0] == 21, 1, -1) * found.pdg_id[:, 1]).all()
-    charged = np.abs(found.pdg_id[:, [5, 10]])
+    process, made_events = made
+    assert 0.6 < (made_events.pdg_id[:, 0] == 21).mean() < 0.95
+    assert (
+        made_events.pdg_id[:, 0] == np.where(made_events.pdg_id[:, 0] == 21, 1, -1) * made_events.pdg_id[:, 1]
+    ).all()
+    charged = np.abs(made_events.pdg_id[:, [5, 10]])
     n_leptons = np.isin(charged, (11, 13)).sum(1)
     assert (n_leptons == (2 if "dilepton" in process else 1)).all()
     muons = (charged == 13).sum() / n_leptons.sum()
@@ -97,15 +99,15 @@ def test_opening_of_the_leptons_follows_theory():
     integrand = parton_level.hadronic_process("ttbar_dilepton")
     generator = torch.Generator().manual_seed(6)
     grid = VegasGrid(integrand.dims).adapt(integrand, generator, points=20_000, iterations=5)
-    found = integrand.collisions(unweight(integrand, grid, 60_000, generator).points)
-    top, antitop = (found.momenta[:, leg].sum(1) for leg in (slice(2, 5), slice(5, 8)))
-    cosine = opening_cosine(top, antitop, found.momenta[:, 2], found.momenta[:, 5])
+    collision = integrand.collisions(unweight(integrand, grid, 60_000, generator).points)
+    top, antitop = (collision.momenta[:, leg].sum(1) for leg in (slice(2, 5), slice(5, 8)))
+    cosine = opening_cosine(top, antitop, collision.momenta[:, 2], collision.momenta[:, 5])
     d, error = -3 * float(cosine.mean()), 3 * float(cosine.std()) / len(cosine) ** 0.5
-    at_rest = from_lab(torch.stack([top, antitop], 1), found.x)
+    at_rest = from_lab(torch.stack([top, antitop], 1), collision.x)
     size = at_rest[:, 0, 1:].norm(dim=1)
     beta = size / at_rest[..., 0].mean(1)
     correlation = leading_order_correlation(beta, at_rest[:, 0, 3] / size).mean(2)
-    share = found.cross_section / found.cross_section.sum(1, keepdim=True)
+    share = collision.cross_section / collision.cross_section.sum(1, keepdim=True)
     theory = (share * correlation).sum(1)
     assert 3 * error < 0.025
     assert_agrees(d, theory.mean(), error)

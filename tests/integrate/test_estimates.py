@@ -23,8 +23,8 @@ def test_errors_cover():
     value = INTEGRANDS["camel 4D"].value ** 0.5
     pulls = []
     for seed in range(300):
-        found = integrate(camel, grid, 1000, seeded(seed))
-        pulls.append((found.value - value) / found.error)
+        integral = integrate(camel, grid, 1000, seeded(seed))
+        pulls.append((integral.value - value) / integral.error)
     pulls = np.array(pulls)
     assert_agrees(pulls.mean(), 0, 1 / 300**0.5)
     assert_spread(pulls)
@@ -58,41 +58,41 @@ def test_largest_weight_is_the_median_over_replicas():
 
 
 def test_figures_of_merit():
-    found = summarize(torch.tensor([1.0, 3.0] * 500))
-    assert found.value == 2
-    assert found.relative_std == pytest.approx(0.5, rel=1e-2)
-    assert found.effective_sample_size == pytest.approx(1000 * 4 / 5)
-    assert found.unweighting_efficiency == pytest.approx(2 / 3)
-    assert found.trusted
+    integral = summarize(torch.tensor([1.0, 3.0] * 500))
+    assert integral.value == 2
+    assert integral.relative_std == pytest.approx(0.5, rel=1e-2)
+    assert integral.effective_sample_size == pytest.approx(1000 * 4 / 5)
+    assert integral.unweighting_efficiency == pytest.approx(2 / 3)
+    assert integral.trusted
 
 
 @pytest.mark.parametrize("shape", [-0.3, 0.2, 0.9])
 def test_pareto_shape_is_found(shape):
     rng = np.random.default_rng(2)
-    found = [pareto_shape(torch.from_numpy(genpareto.rvs(shape, size=20_000, random_state=rng))) for _ in range(10)]
-    assert_mean(found, shape, rounding=0.02)  # the prior's pull
+    shapes = [pareto_shape(torch.from_numpy(genpareto.rvs(shape, size=20_000, random_state=rng))) for _ in range(10)]
+    assert_mean(shapes, shape, rounding=0.02)  # the prior's pull
 
 
 def test_untrusted_errors_are_flagged():
     def steep(x):
         return x[:, 0] ** -0.95
 
-    found = integrate(steep, Uniform(1), 20_000, seeded())
-    assert not found.trusted
-    assert "Pareto" in " ".join(found.warnings)
-    found = integrate(lambda x: (x[:, 0] < 1e-3).double(), Uniform(1), 20_000, seeded())
-    assert found.warnings[0].startswith("the integrand is nonzero at")
-    found = integrate(lambda x: 1 + 1e6 * (x[:, 0] < 2e-4), Uniform(1), 5000, seeded(4))
-    assert "one weight carries" in " ".join(found.warnings)
+    integral = integrate(steep, Uniform(1), 20_000, seeded())
+    assert not integral.trusted
+    assert "Pareto" in " ".join(integral.warnings)
+    integral = integrate(lambda x: (x[:, 0] < 1e-3).double(), Uniform(1), 20_000, seeded())
+    assert integral.warnings[0].startswith("the integrand is nonzero at")
+    integral = integrate(lambda x: 1 + 1e6 * (x[:, 0] < 2e-4), Uniform(1), 5000, seeded(4))
+    assert "one weight carries" in " ".join(integral.warnings)
     assert integrate(camel, Uniform(2), 20_000, seeded()).trusted
 
 
 def test_zero_everywhere_is_a_flagged_zero():
-    found = integrate(lambda x: torch.zeros(len(x)), Uniform(2), 100, seeded())
-    assert (found.value, found.error, found.trusted) == (0.0, 0.0, False)
-    assert "zero at all 100 points" in found.warnings[0]
+    integral = integrate(lambda x: torch.zeros(len(x)), Uniform(2), 100, seeded())
+    assert (integral.value, integral.error, integral.trusted) == (0.0, 0.0, False)
+    assert "zero at all 100 points" in integral.warnings[0]
 
 
 def test_constant_integrand_has_no_error():
-    found = integrate(lambda x: torch.full((len(x),), 3.0), Uniform(2), 1000, seeded())
-    assert (found.value, found.error, found.trusted) == (3.0, 0.0, True)
+    integral = integrate(lambda x: torch.full((len(x),), 3.0), Uniform(2), 1000, seeded())
+    assert (integral.value, integral.error, integral.trusted) == (3.0, 0.0, True)

@@ -63,8 +63,8 @@ def test_losses_have_the_gradient_of_their_divergence(loss):
         drawn = x.sqrt()  # of density 2x
         log_q = (1 + a).log() + a * drawn.log()
         ratio = log_q.detach().exp() / (2 * drawn)
-        (found,) = torch.autograd.grad(loss(3 * drawn**2 / (2 * drawn), ratio, log_q), a)
-        return float(found)
+        (derivative,) = torch.autograd.grad(loss(3 * drawn**2 / (2 * drawn), ratio, log_q), a)
+        return float(derivative)
 
     def divergence(a):
         if loss is kl_loss:  # ∫ p ln(p/q)
@@ -129,10 +129,10 @@ def test_a_far_peak_is_not_dropped():
 
     flow = SplineFlow(2, bins=8, hidden=32)
     train(flow, peaks, seeded(), evaluations=100_000, batch=512, losses=(kl_loss,))
-    found = integrate(peaks, flow, 20_000, seeded(1))
+    integral = integrate(peaks, flow, 20_000, seeded(1))
     exact = 21 * math.pi * 0.03**2
-    assert_agrees(found.value, exact, found.error)
-    assert found.error < 0.01 * exact
+    assert_agrees(integral.value, exact, integral.error)
+    assert integral.error < 0.01 * exact
 
 
 def test_draws_share_the_contexts_that_they_name():
@@ -171,10 +171,10 @@ def test_conditional_flow_integrates_at_any_context():
     )
     for centre in ([0.35, 0.35], [0.5, 0.6]):
         context = torch.tensor(centre, dtype=torch.float64)
-        found = integrate(partial(bump, context=context), AtContext(flow, context), 10_000, seeded(1))
+        integral = integrate(partial(bump, context=context), AtContext(flow, context), 10_000, seeded(1))
         plain = integrate(partial(bump, context=context), Uniform(2), 10_000, seeded(1))
         exact = math.pi / 4 * 0.01
         for c in centre:
             exact *= math.erf(c / 0.1) + math.erf((1 - c) / 0.1)
-        assert_agrees(found.value, exact, found.error)
-        assert found.relative_std < 0.3 * plain.relative_std
+        assert_agrees(integral.value, exact, integral.error)
+        assert integral.relative_std < 0.3 * plain.relative_std

@@ -48,8 +48,8 @@ def test_density_integrates_to_one(sampler):
 
 
 def test_integrals_of_polynomials(sampler):
-    found = integrate(lambda x: 1 + (x**2).sum(1), sampler, 20_000, seeded(3))
-    assert_agrees(found.value, 1 + sampler.dims / 3, found.error, rounding=1e-12)
+    integral = integrate(lambda x: 1 + (x**2).sum(1), sampler, 20_000, seeded(3))
+    assert_agrees(integral.value, 1 + sampler.dims / 3, integral.error, rounding=1e-12)
 
 
 def test_gradients_reach_every_learnt_parameter(sampler):
@@ -164,8 +164,8 @@ def test_two_resonances_need_two_channels():
     angle = [math.atan(x / (m * width)) for x in (-(m**2), sqrt_s**2 - m**2)]
     s = m**2 + m * width * torch.tan(angle[0] + u * (angle[1] - angle[0]))
     exact = 2 * (math.pi / 2) ** 2 * float((1 - s / sqrt_s**2).mean()) * (angle[1] - angle[0]) / math.pi
-    for found in (mixture, plain):
-        assert_agrees(found.value, exact, found.error)
+    for one in (mixture, plain):
+        assert_agrees(one.value, exact, one.error)
     assert mixture.relative_std < 0.5 < 1.5 < plain.relative_std
     assert mixture.relative_std < 0.3 * single.relative_std
 

@@ -35,16 +35,16 @@ def test_unweighted_points_follow_the_integrand():
     def parabola(x):
         return 3 * x[:, 0] ** 2
 
-    found = unweight(parabola, Uniform(1), 40_000, generator, pilot=200, events=2, batch=5000)
-    x = found.points[:, 0]
-    assert found.points.shape == (40_000, 1)
+    unweighted = unweight(parabola, Uniform(1), 40_000, generator, pilot=200, events=2, batch=5000)
+    x = unweighted.points[:, 0]
+    assert unweighted.points.shape == (40_000, 1)
     n_different = len(x.unique())
-    assert n_different == 40_000 - found.repeated < 38_000
+    assert n_different == 40_000 - unweighted.repeated < 38_000
     for power in (1, 2, 5):
         expected = 3 / (power + 3)
         error = float((x**power).std()) * (2 / 40_000) ** 0.5
         assert_agrees((x**power).mean(), expected, error)
-    assert_agrees(found.integral.value, 1, found.integral.error)
+    assert_agrees(unweighted.integral.value, 1, unweighted.integral.error)
     exact = unweight(parabola, Uniform(1), 1000, generator)
     assert_agrees(exact.efficiency, 1 / 3, (2 / 3 / 1000) ** 0.5 / 3)
     assert exact.repeated < 5
@@ -67,8 +67,8 @@ def test_unweighting_an_adapted_grid_keeps_more():
     grid = VegasGrid(4).adapt(integrand, generator, points=5000, iterations=5)
     better, plain = (unweight(integrand, s, 20_000, generator) for s in (grid, Uniform(4)))
     assert better.efficiency > 3 * plain.efficiency
-    for found in (better, plain):
-        torch.testing.assert_close(found.points.std(0), torch.full((4,), 0.141, dtype=torch.float64), atol=4e-3, rtol=0)
+    for one in (better, plain):
+        torch.testing.assert_close(one.points.std(0), torch.full((4,), 0.141, dtype=torch.float64), atol=4e-3, rtol=0)
 
 
 @pytest.mark.parametrize(

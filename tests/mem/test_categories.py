@@ -12,14 +12,14 @@ def test_categories_share_no_event_and_keep_the_order(simulated):
     for name in ("tth_semileptonic", "tth_lost"):
         integrand, outgoing = simulated[name][0], simulated[name][-1]
         flows[name] = SimpleNamespace(integrand=integrand)
-    found = categories.measured(flows, outgoing, seed=5)
-    both = torch.cat([category.place for category in found.values()])
+    by_name = categories.measured(flows, outgoing, seed=5)
+    both = torch.cat([category.place for category in by_name.values()])
     assert len(both.unique()) == len(both) > 50
-    kept = categories.selected(found, len(outgoing))
+    kept = categories.selected(by_name, len(outgoing))
     assert int(kept.sum()) == len(both)
-    ordered = categories.in_order(found, {name: category.place for name, category in found.items()})
+    ordered = categories.in_order(by_name, {name: category.place for name, category in by_name.items()})
     torch.testing.assert_close(ordered, kept.nonzero()[:, 0])
-    for name, category in found.items():
+    for name, category in by_name.items():
         row = event_integrals.under(category.rows, category.which[:, None])
         back = flows[name].integrand.points(flows[name].integrand.variables(category.partons, row), row)
         torch.testing.assert_close(back.partons, category.partons, rtol=1e-8, atol=1e-7)

@@ -58,18 +58,18 @@ def test_integrals_of_known_weights():
     weights = torch.zeros(3, 4, 2, dtype=torch.float64)
     weights[0, :, 0] = torch.tensor([2.0, 0.0, 2.0, 1.0]).double()
     weights[1, 0, 0] = 5.0
-    found = event_integrals.summarize(weights)
-    torch.testing.assert_close(found.value[:, 0], torch.tensor([1.25, 1.25, 0.0]).double())
-    torch.testing.assert_close(found.effective, torch.tensor([25 / 9 / 4, 1 / 4, 0.0]).double())
-    torch.testing.assert_close(found.largest, torch.tensor([0.4, 1.0, 0.0]).double())
-    torch.testing.assert_close(found.error[0], torch.tensor(2.75 / 3 / 4).double().sqrt())
-    assert not found.trusted.any()
+    integrals = event_integrals.summarize(weights)
+    torch.testing.assert_close(integrals.value[:, 0], torch.tensor([1.25, 1.25, 0.0]).double())
+    torch.testing.assert_close(integrals.effective, torch.tensor([25 / 9 / 4, 1 / 4, 0.0]).double())
+    torch.testing.assert_close(integrals.largest, torch.tensor([0.4, 1.0, 0.0]).double())
+    torch.testing.assert_close(integrals.error[0], torch.tensor(2.75 / 3 / 4).double().sqrt())
+    assert not integrals.trusted.any()
 
 
 def test_vegas_gives_points_to_the_hypotheses_that_scatter():
     rows = torch.tensor([[[0.0], [1.0], [9.0]]]).double()
-    found = [event_integrals.by_vegas(Steps(), rows, 900, generator(i), bins=3) for i in range(200)]
-    value, error = (torch.stack([getattr(x, name) for x in found]).flatten() for name in ("value", "error"))
+    runs = [event_integrals.by_vegas(Steps(), rows, 900, generator(i), bins=3) for i in range(200)]
+    value, error = (torch.stack([getattr(x, name) for x in runs]).flatten() for name in ("value", "error"))
     assert_mean(value, 5)
     assert_spread(value / error.square().mean().sqrt())
     counts = event_integrals._counts(torch.tensor([0.0, 1.0, 9.0]).double(), 1_006)
@@ -82,10 +82,10 @@ def test_posterior_follows_the_weights():
     points = torch.rand(1, 6, 5, dtype=torch.float64)
     which = torch.tensor([[0, 0, 0, 1, 1, 1]])
     weights = torch.tensor([1.0, 0.0, 2.0, 0.0, 5.0, 0.0]).double().reshape(1, 6, 1)
-    found, chosen = event_integrals.posterior(event_integrals.Weighted(which, points, weights), 8_000, generator())
+    drawn, chosen = event_integrals.posterior(event_integrals.Weighted(which, points, weights), 8_000, generator())
     share = [float((chosen[0] == points[0, i]).all(1).double().mean()) for i in (0, 2, 4)]
     assert_agrees(share, [1 / 8, 2 / 8, 5 / 8], 0.5 / 8_000**0.5)
-    assert_agrees(found.double().mean(), 5 / 8, 0.5 / 8_000**0.5)
+    assert_agrees(drawn.double().mean(), 5 / 8, 0.5 / 8_000**0.5)
     with pytest.raises(InputError, match="event 0: all weights are zero"):
         event_integrals.posterior(event_integrals.Weighted(which, points, 0 * weights), 8, generator())
 
@@ -94,9 +94,9 @@ def test_an_event_without_solutions_is_flagged(simulated):
     """Jets of a thousand times the energy: no recoil, no transfer function reaches them."""
     integrand, _, _, rows, _, _ = simulated["ttbar_dilepton"]
     far = torch.stack([with_jets_times(1e3, row) for row in rows[:1].unbind(1)], 1)
-    found = event_integrals.by_vegas(integrand, far, 400, generator())
-    assert float(found.value[0, 0]) == 0
-    assert not found.trusted.any()
+    integrals = event_integrals.by_vegas(integrand, far, 400, generator())
+    assert float(integrals.value[0, 0]) == 0
+    assert not integrals.trusted.any()
 
 
 def test_vegas_with_the_angle_map_finds_the_same_integral(simulated):
@@ -112,15 +112,15 @@ def test_vegas_with_the_angle_map_finds_the_same_integral(simulated):
 def test_a_hypothesis_without_solutions_does_not_spoil_the_other(simulated):
     integrand, _, _, rows, _, _ = simulated["ttbar_dilepton"]
     some = torch.stack([rows[:6, 0], with_jets_times(1e3, rows[:6, 1])], 1)
-    found = event_integrals.by_vegas(MappedIntegrand(integrand), some, 8_000, generator(14))
+    integrals = event_integrals.by_vegas(MappedIntegrand(integrand), some, 8_000, generator(14))
     alone = event_integrals.by_vegas(MappedIntegrand(integrand), rows[:6, :1], 4_000, generator(15))
-    pull = (found.value[:, 0] - alone.value[:, 0]) / (found.error**2 + alone.error**2).sqrt()
+    pull = (integrals.value[:, 0] - alone.value[:, 0]) / (integrals.error**2 + alone.error**2).sqrt()
     assert pull.abs().median() < 2
 
 
 def test_hypotheses_share_the_weights():
     which = torch.tensor([[0, 1, 1, 2], [0, 0, 2, 2]])
     weights = torch.tensor([[1.0, 2.0, 3.0, 2.0], [0.0, 0.0, 0.0, 0.0]]).double()[..., None]
-    found = event_integrals.hypotheses(event_integrals.Weighted(which, torch.zeros(2, 4, 1), weights), 4)
-    torch.testing.assert_close(found[0], torch.tensor([1.0, 5.0, 2.0, 0.0]).double() / 8)
-    assert found[1].isnan().all()
+    probabilities = event_integrals.hypotheses(event_integrals.Weighted(which, torch.zeros(2, 4, 1), weights), 4)
+    torch.testing.assert_close(probabilities[0], torch.tensor([1.0, 5.0, 2.0, 0.0]).double() / 8)
+    assert probabilities[1].isnan().all()

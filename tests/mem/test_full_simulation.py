@@ -36,21 +36,21 @@ def test_recoil_of_two_gaussians_is_found_again():
 
 
 def test_matched_jets_have_about_their_quarks_energy(records):
-    found = full_simulation.matched(records)
-    assert found.is_bottom.all()
-    assert len(found) > 1.5 * len(records)
-    ratio = found.measured / found.parton
+    kept = full_simulation.matched(records)
+    assert kept.is_bottom.all()
+    assert len(kept) > 1.5 * len(records)
+    ratio = kept.measured / kept.parton
     assert 0.8 < float(ratio.median()) < 1.0
     assert float((ratio.log().abs() < 0.5).double().mean()) > 0.85
 
 
 def test_dilepton_events_are_rows_of_the_method(records):
-    found = full_simulation.dilepton_events(events.from_records(records, 2))
-    inside = accepted(found, DILEPTON.selection)
+    kept = full_simulation.dilepton_events(events.from_records(records, 2))
+    inside = accepted(kept, DILEPTON.selection)
     assert inside.double().mean() > 0.95
-    assert rows(found[inside], DILEPTON).shape == (int(inside.sum()), 2, 18)
-    np.testing.assert_allclose(found.met.norm(dim=1), ak.to_numpy(records.MET.pt), rtol=1e-6)
-    assert (kinematics.pt(found.bottoms[:, 0]) > 0.9 * kinematics.pt(found.bottoms[:, 1])).all()
+    assert rows(kept[inside], DILEPTON).shape == (int(inside.sum()), 2, 18)
+    np.testing.assert_allclose(kept.met.norm(dim=1), ak.to_numpy(records.MET.pt), rtol=1e-6)
+    assert (kinematics.pt(kept.bottoms[:, 0]) > 0.9 * kinematics.pt(kept.bottoms[:, 1])).all()
     batch = events.from_records(records[:5], 2)
     with pytest.raises(InputError, match="event 0: fewer than 2 jets are b-tagged"):
         full_simulation.dilepton_events(replace(batch, btag=batch.btag & False))
@@ -61,19 +61,19 @@ def test_dilepton_events_are_rows_of_the_method(records):
 def test_tth_events_are_rows_of_the_method():
     records = events.load(Path(__file__).parents[2] / "data/samples/tth_semileptonic_test.root")[:2000]
     batch = events.from_records(records, 1)
-    found = full_simulation.tth_events(batch)
-    assert len(found.events) == found.kept.sum() == len(found.mirrored) > 100
-    inside = accepted(found.events, TTH.selection)
+    kept = full_simulation.tth_events(batch)
+    assert len(kept.events) == kept.kept.sum() == len(kept.mirrored) > 100
+    inside = accepted(kept.events, TTH.selection)
     assert inside.double().mean() > 0.8
-    assert rows(found.events[inside], TTH).shape == (int(inside.sum()), 24, 30)
-    truth = quark_jets.from_records(records[found.kept.numpy()])
-    taken = torch.cat([found.events.bottoms, found.events.lights], 1)[..., 0].sort(1).values
+    assert rows(kept.events[inside], TTH).shape == (int(inside.sum()), 24, 30)
+    truth = quark_jets.from_records(records[kept.kept.numpy()])
+    taken = torch.cat([kept.events.bottoms, kept.events.lights], 1)[..., 0].sort(1).values
     same = ((taken - truth.jets[..., 0].sort(1).values).abs() < 1e-3).all(1) & truth.has_jet.all(1)
-    torch.testing.assert_close(found.complete, same)
-    assert 0.1 < found.complete.double().mean() < 0.5
-    lepton = records[found.kept.numpy()].Lepton[:, 0]
-    np.testing.assert_array_equal(found.mirrored.numpy(), ak.to_numpy(lepton.charge) < 0)
-    phi = kinematics.phi(found.events.leptons[:, 0]).numpy() + np.pi * found.mirrored.numpy()
+    torch.testing.assert_close(kept.complete, same)
+    assert 0.1 < kept.complete.double().mean() < 0.5
+    lepton = records[kept.kept.numpy()].Lepton[:, 0]
+    np.testing.assert_array_equal(kept.mirrored.numpy(), ak.to_numpy(lepton.charge) < 0)
+    phi = kinematics.phi(kept.events.leptons[:, 0]).numpy() + np.pi * kept.mirrored.numpy()
     np.testing.assert_allclose(np.cos(phi - ak.to_numpy(lepton.phi)), 1, rtol=0, atol=1e-9)
     with pytest.raises(InputError, match="no true jet roles"):
         full_simulation.tth_events(replace(batch, truth=None))

@@ -32,11 +32,11 @@ def test_density_is_that_of_the_hadronic_process(simulated, name, detector):
     process, hard = integrand.process, without_recoil(outgoing)
     u, weight = process.mapping.inverse(hard.momenta)
     r = torch.cat([process.fractions.inverse(hard.fractions(process.sqrt_s))[0], u], 1)
-    found = process.collisions(r.clip(0, 1))
+    collision = process.collisions(r.clip(0, 1))
     jacobian = process.fractions.forward(r[:, :2])[1] * weight
-    x, recoil = found.x, detector.log_recoil(hard.recoil).exp()
+    x, recoil = collision.x, detector.log_recoil(hard.recoil).exp()
     # dx1 dx2 δ²(p_T) = (2/s) δ⁴ P d²q
-    expected = found.cross_section.sum(1) / jacobian * 2 / process.sqrt_s**2 * recoil
+    expected = collision.cross_section.sum(1) / jacobian * 2 / process.sqrt_s**2 * recoil
     assert (x < 1).all()
     torch.testing.assert_close(integrand.density(outgoing)[:, 0], expected, rtol=1e-6, atol=0)
 
@@ -60,8 +60,8 @@ def test_jacobian_is_autograds(simulated, name):
     row = row[:50]
 
     def momenta(u, row):
-        found, _ = integrand._solve(u[None], split(row[None], integrand.topology))
-        return torch.cat([p[0, 1:] for p in found])
+        solution, _ = integrand._solve(u[None], split(row[None], integrand.topology))
+        return torch.cat([p[0, 1:] for p in solution])
 
     slopes = torch.func.vmap(torch.func.jacrev(momenta))(u, row)
     point = integrand.points(u, row)

@@ -35,21 +35,21 @@ def test_likelihood_of_a_known_polynomial():
     coefficients = torch.from_numpy(np.stack([np.full(y.shape, 0.5), y / 2], -1))
     known = likelihood.VisibleCrossSection(torch.tensor([1.0, 0.0]).double(), torch.zeros(2, 2).double())
     scans = torch.stack([likelihood.log_likelihood(c, known, likelihood.powers(theta, 1)).sum(0) for c in coefficients])
-    found = likelihood.fit(scans, theta)
-    pulls = found.pulls(0.4)
+    fitted = likelihood.fit(scans, theta)
+    pulls = fitted.pulls(0.4)
     assert_agrees(pulls.mean(), 0, 1 / len(pulls) ** 0.5)
     assert_agrees(pulls.std(), 1, 1 / (2 * len(pulls)) ** 0.5)
-    inside = (found.low < 0.4) & (found.high > 0.4)
+    inside = (fitted.low < 0.4) & (fitted.high > 0.4)
     assert_agrees(inside.mean(), 0.683, (0.683 * 0.317 / len(pulls)) ** 0.5)
 
 
 def test_visible_cross_section_is_the_mean_of_weights():
     coefficients = torch.tensor([[1.0, 0.5], [2.0, 3.0], [4.0, 4.0]]).double()
-    found = likelihood.visible(coefficients, torch.tensor([True, False, True]), 6.0)
-    torch.testing.assert_close(found.coefficients, torch.tensor([4.0, 3.0]).double())
+    cross_section = likelihood.visible(coefficients, torch.tensor([True, False, True]), 6.0)
+    torch.testing.assert_close(cross_section.coefficients, torch.tensor([4.0, 3.0]).double())
     with pytest.raises(InputError, match=r"σ_vis is .* unknown to 5 %"):
-        found.at(likelihood.powers([1.0], 1))
-    assert found.known(likelihood.powers([0.0, 1.0], 1)).tolist() == [True, False]
+        cross_section.at(likelihood.powers([1.0], 1))
+    assert cross_section.known(likelihood.powers([0.0, 1.0], 1)).tolist() == [True, False]
 
 
 def test_information_of_known_observables():
@@ -57,8 +57,8 @@ def test_information_of_known_observables():
     rng = np.random.default_rng(1)
     score, noise = rng.standard_normal((2, 40_000))
     for rho in (1.0, 0.6, 0.0):
-        found = likelihood.information(rho * score + (1 - rho**2) ** 0.5 * noise, score, rng, bins=40)
-        assert_agrees(found.value, rho**2, max(found.error, 0.005))
+        told = likelihood.information(rho * score + (1 - rho**2) ** 0.5 * noise, score, rng, bins=40)
+        assert_agrees(told.value, rho**2, max(told.error, 0.005))
     with pytest.raises(InputError, match="30 events in 10 bins"):
         likelihood.information(score[:30], score[:30], rng)
 
@@ -67,14 +67,14 @@ def test_a_coarse_scan_is_refused():
     theta = np.array([-2.0, -1.0, 0.0, 1.0, 2.0])
     with pytest.raises(InputError, match="flat or too coarse"):
         likelihood.fit(-5 * theta[None] ** 2, theta)
-    found = likelihood.fit(-0.05 * theta[None] ** 2, theta)
-    assert np.isinf(found.high).all()
-    assert abs(found.value[0]) < 1e-9
+    fitted = likelihood.fit(-0.05 * theta[None] ** 2, theta)
+    assert np.isinf(fitted.high).all()
+    assert abs(fitted.value[0]) < 1e-9
 
 
 def test_pulls_take_the_error_on_the_side_of_the_truth():
-    found = likelihood.Fit(np.array([1.0, -1.0, 2.0]), np.array([-1.0, -2.0, -np.inf]), np.array([4.0, 3.0, 3.0]))
-    np.testing.assert_allclose(found.pulls(0.0), [0.5, -0.25, 0.0])
+    fitted = likelihood.Fit(np.array([1.0, -1.0, 2.0]), np.array([-1.0, -2.0, -np.inf]), np.array([4.0, 3.0, 3.0]))
+    np.testing.assert_allclose(fitted.pulls(0.0), [0.5, -0.25, 0.0])
 
 
 def test_visible_cross_section_from_events_at_another_coupling():
@@ -83,10 +83,10 @@ def test_visible_cross_section_from_events_at_another_coupling():
     keep = torch.rand(len(x), generator=generator(21), dtype=torch.float64) < (1 + 0.8 * x) / 1.8
     form = torch.stack([torch.ones_like(x), x], 1)
     at = torch.tensor([1.0, 0.8]).double()
-    found = likelihood.visible(form[keep], x[keep] > 0, 1.0, generated_at=at)
-    scale, error = float(found.coefficients @ at), found.covariance.diagonal().sqrt()
+    cross_section = likelihood.visible(form[keep], x[keep] > 0, 1.0, generated_at=at)
+    scale, error = float(cross_section.coefficients @ at), cross_section.covariance.diagonal().sqrt()
     assert_agrees(scale, 0.7, (0.7 * 0.3 / int(keep.sum())) ** 0.5)
-    ratio = found.coefficients / scale - torch.tensor([0.5, 0.25]).double() / 0.7
+    ratio = cross_section.coefficients / scale - torch.tensor([0.5, 0.25]).double() / 0.7
     assert_agrees(ratio, 0, error / scale)
     assert (error < 0.01).all()
 
@@ -99,8 +99,8 @@ def test_slope_of_the_visible_cross_section_and_its_error():
     def log_value(s, theta):
         return (s @ torch.stack([torch.ones_like(theta), theta])).log()
 
-    found = total.log_slope(torch.stack([torch.ones_like(theta), theta]), torch.tensor([0.0, 1.0]).double())
+    estimate = total.log_slope(torch.stack([torch.ones_like(theta), theta]), torch.tensor([0.0, 1.0]).double())
     slope = torch.func.grad(log_value, argnums=1)
     gradient = torch.func.grad(lambda s: slope(s, theta))(total.coefficients)
-    assert abs(found.value - float(slope(total.coefficients, theta))) < 1e-12
-    assert abs(found.error - float(gradient @ covariance @ gradient) ** 0.5) < 1e-12
+    assert abs(estimate.value - float(slope(total.coefficients, theta))) < 1e-12
+    assert abs(estimate.error - float(gradient @ covariance @ gradient) ** 0.5) < 1e-12

@@ -79,8 +79,8 @@ def test_a_trained_proposal_is_a_density_and_comes_back_from_disk(simulated, tmp
     which, points, log_density = again.sample(features, 1_000, generator(5))
     assert points.shape == (3, 1_000, 8)
     many = features.repeat_interleave(1_000, 0)
-    found = model.log_prob(which.flatten(), points.flatten(0, 1), many)
-    torch.testing.assert_close(log_density.flatten(), found, rtol=0, atol=1e-5)  # draws are of single precision
+    expected = model.log_prob(which.flatten(), points.flatten(0, 1), many)
+    torch.testing.assert_close(log_density.flatten(), expected, rtol=0, atol=1e-5)  # draws are of single precision
     assert_mean((-log_density).exp().flatten(), 2)  # E_q[1/q] is the volume of two cubes
     assert (log_density > 2 * math.log(0.0099)).all()
     which, points = again.posterior(learnt.features[:3], 400, generator(7))

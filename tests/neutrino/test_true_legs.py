@@ -49,16 +49,16 @@ def test_legs_agree_with_the_dataset(records):
 
 def test_the_solver_finds_the_truth_with_true_masses(records):
     legs = true_legs.before_shower(records)
-    found = ellipse.solve(*legs.leptons.unbind(1), *legs.bottoms.unbind(1), legs.met, **legs.masses)
-    miss = legs.distance(found.neutrino, found.antineutrino).nan_to_num(torch.inf).amin(1)
+    solved = ellipse.solve(*legs.leptons.unbind(1), *legs.bottoms.unbind(1), legs.met, **legs.masses)
+    miss = legs.distance(solved.neutrino, solved.antineutrino).nan_to_num(torch.inf).amin(1)
     assert (miss < 1e-6 * legs.neutrinos[..., 0].sum(1)).double().mean() >= 0.999
 
 
 def test_distance_adds_all_six_components(records):
     legs = true_legs.before_shower(records[:3])
     shifted = legs.neutrinos[:, None, :, 1:] + torch.tensor([3.0, 0.0, 4.0])
-    found = legs.distance(shifted[:, :, 0], shifted[:, :, 1])
-    assert torch.allclose(found, torch.full((3, 1), 50.0**0.5, dtype=torch.float64))
+    distance = legs.distance(shifted[:, :, 0], shifted[:, :, 1])
+    assert torch.allclose(distance, torch.full((3, 1), 50.0**0.5, dtype=torch.float64))
 
 
 def test_particle_jets_lie_near_their_quarks(records):

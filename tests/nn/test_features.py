@@ -29,16 +29,16 @@ def test_masses():
 def test_transverse_mass_of_back_to_back_momenta():
     lepton = torch.tensor([[[40.0, 40.0, 0.0, 0.0]]])
     m_t = math.sqrt(2 * 40 * 30 * 2)
-    found = features.log_transverse_mass(lepton, torch.tensor([[-30.0, 0.0]]))
-    torch.testing.assert_close(found, torch.tensor([[math.log(1 + (m_t / 80) ** 2)]]))
+    feature = features.log_transverse_mass(lepton, torch.tensor([[-30.0, 0.0]]))
+    torch.testing.assert_close(feature, torch.tensor([[math.log(1 + (m_t / 80) ** 2)]]))
 
 
 def test_summary_counts_only_what_is_present():
     met, lepton = torch.tensor([[3.0, 4.0]]).double(), P[:, :1]
     jets = torch.cat([P[:, 1:], 1e3 * P], 1)
     present = torch.tensor([[True, False, False]])
-    found = features.event_summary(met, lepton, jets, torch.ones(1, 3), present, typical=(4.0, 2.0))[0]
-    assert found.shape == (9,)
-    torch.testing.assert_close(found[2], torch.tensor(math.log(0.1)).double())
-    torch.testing.assert_close(500 * found[6].exp(), P[0, :, 0].sum())
-    torch.testing.assert_close(found[7:], torch.tensor([0.25, 0.5]).double())
+    summary = features.event_summary(met, lepton, jets, torch.ones(1, 3), present, typical=(4.0, 2.0))[0]
+    assert summary.shape == (9,)
+    torch.testing.assert_close(summary[2], torch.tensor(math.log(0.1)).double())
+    torch.testing.assert_close(500 * summary[6].exp(), P[0, :, 0].sum())
+    torch.testing.assert_close(summary[7:], torch.tensor([0.25, 0.5]).double())

@@ -65,11 +65,11 @@ def of_neutrino_flow(model, data):
     told = pairing.true_pairing(data)
     unknown, known = model.featurize(data), model.featurize(data, told)
     neutrinos = data.truth.neutrinos
-    found = {"log p": model.log_prob(neutrinos, unknown), "log p, told": model.log_prob(neutrinos, known)}
+    tensors = {"log p": model.log_prob(neutrinos, unknown), "log p, told": model.log_prob(neutrinos, known)}
     for name, event in (("draws", unknown), ("draws, told", known)):
         torch.manual_seed(SEED)
-        found[name] = model.sample(event, N_DRAWS)
-    return found
+        tensors[name] = model.sample(event, N_DRAWS)
+    return tensors
 
 
 def nu_flow():
@@ -116,16 +116,16 @@ def of_proposal(name, process, kind):
     model.flow.sample = lambda *given, dtype: draw(*given, dtype=torch.float64)  # it asks for single
     integrand, outgoing = kind(parton_level.hadronic_process(process), model.detector), at_leading_order(process)
     learnt = proposal.pairs(integrand, outgoing, seeded())[:N_EVENTS]
-    found = rows(model.detector.simulate(outgoing, integrand.topology, seeded())[1][:N_EVENTS], integrand.topology)
+    seen_rows = rows(model.detector.simulate(outgoing, integrand.topology, seeded())[1][:N_EVENTS], integrand.topology)
     flow = proposal.EventFlow(integrand, model)
-    which, points, log_density = flow.sample_and_log_prob(found, N_DRAWS, seeded())
+    which, points, log_density = flow.sample_and_log_prob(seen_rows, N_DRAWS, seeded())
     return {
-        "log P of hypotheses": model.log_probability(flow.features(found)),
+        "log P of hypotheses": model.log_probability(flow.features(seen_rows)),
         "log p": model.log_prob(learnt.which, learnt.points, learnt.features),
         "drawn hypotheses": which,
         "draws": points,
         "log p of draws": log_density,
-        "posterior": flow.posterior(found, N_DRAWS, seeded()),
+        "posterior": flow.posterior(seen_rows, N_DRAWS, seeded()),
     }
 
 

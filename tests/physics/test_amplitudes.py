@@ -225,8 +225,8 @@ def test_polynomial_in_c_tg(process):
 @pytest.mark.parametrize("process", ["gg_tth_dilep", "uux_tth"])
 def test_polynomial_in_the_cp_phase(process):
     p = points(process)
-    found = amplitudes.cp_polynomial(process, p) @ amplitudes.cp_monomials(1.1)
-    assert relative(found, amplitudes.squared(process, p, alpha=1.1)) < 1e-9
+    from_polynomial = amplitudes.cp_polynomial(process, p) @ amplitudes.cp_monomials(1.1)
+    assert relative(from_polynomial, amplitudes.squared(process, p, alpha=1.1)) < 1e-9
 
 
 @pytest.mark.parametrize("process", ["gg_tth_dilep", "uux_tth"])
@@ -234,10 +234,10 @@ def test_polynomial_in_all_couplings(process):
     p = points(process)
     form = amplitudes.coupling_polynomial(process, p)
     for alpha, c_tg in ((0.0, 0.0), (1.1, 0.0), (0.4, 2.5), (-2.0, -1.3)):
-        found = form @ amplitudes.coupling_monomials(1.0, alpha, c_tg)
-        assert relative(found, amplitudes.squared(process, p, alpha=alpha, c_tg=c_tg)) < 1e-9
+        from_polynomial = form @ amplitudes.coupling_monomials(1.0, alpha, c_tg)
+        assert relative(from_polynomial, amplitudes.squared(process, p, alpha=alpha, c_tg=c_tg)) < 1e-9
         turned = form @ amplitudes.coupling_monomials(-1.0, alpha + math.pi, c_tg)
-        assert relative(turned, found) < 1e-9
+        assert relative(turned, from_polynomial) < 1e-9
     none, twice = (form @ amplitudes.coupling_monomials(kappa, 0.3, 0.0) for kappa in (0.0, 2.0))
     assert none.abs().max() == 0
     assert relative(twice, 4 * amplitudes.squared(process, p, alpha=0.3)) < 1e-9

@@ -79,8 +79,8 @@ def test_curves_are_the_ellipses():
 def test_collinear_lepton_and_b():
     lepton, bottom = four(torch.tensor([[0.0, 30.0, 40.0]])), four(torch.tensor([[0.0, 60.0, 80.0]]), 5.0)
     circles = Circles.of(lepton.double(), bottom.double())
-    found = circles.enter(NEUTRINO[:1])
-    assert all(torch.isfinite(value).all() for value in found)
+    entered = circles.enter(NEUTRINO[:1])
+    assert all(torch.isfinite(value).all() for value in entered)
 
 
 @pytest.mark.parametrize("circle", [False, True])

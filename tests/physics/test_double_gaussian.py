@@ -39,11 +39,11 @@ def test_density_and_survival_are_one_integral(response):
 
 def test_samples_have_the_density(response):
     energy = torch.full((200_000,), 80.0, dtype=torch.float64)
-    found = response.sample(energy, torch.Generator().manual_seed(3))
+    sample = response.sample(energy, torch.Generator().manual_seed(3))
     for least in (50.0, 75.0, 90.0):
         expected = float(response.survival(least, energy[:1]))
-        error = (expected * (1 - expected) / len(found)) ** 0.5
-        assert_agrees((found > least).double().mean(), expected, error)
+        error = (expected * (1 - expected) / len(sample)) ** 0.5
+        assert_agrees((sample > least).double().mean(), expected, error)
 
 
 @pytest.mark.parametrize("least", [0.0, 40.0], ids=["all measured", "with a threshold"])
@@ -52,21 +52,21 @@ def test_fit_finds_what_made_the_sample(response, least):
     energy, generator = partons(30_000)
     measured = response.sample(energy, generator)
     keep = measured > least
-    found = fit(measured[keep], energy[keep], least=least)
-    gain = found.log_prob(measured[keep], energy[keep], least=least).sum()
+    fitted = fit(measured[keep], energy[keep], least=least)
+    gain = fitted.log_prob(measured[keep], energy[keep], least=least).sum()
     gain = float(gain - response.log_prob(measured[keep], energy[keep], least=least).sum())
     assert gain >= 0
     assert_likely(chi2(11).sf(2 * gain))
     fresh, generator = partons(200_000, seed=2)
     seen = response.sample(fresh, generator)
-    inside = (fresh > found.energy_range[0]) & (fresh < found.energy_range[1]) & (seen > least)
+    inside = (fresh > fitted.energy_range[0]) & (fresh < fitted.energy_range[1]) & (seen > least)
     fresh, seen = fresh[inside], seen[inside]
-    loss = response.log_prob(seen, fresh, least=least) - found.log_prob(seen, fresh, least=least)
+    loss = response.log_prob(seen, fresh, least=least) - fitted.log_prob(seen, fresh, least=least)
     assert (
         float(loss.mean())
         < (chi2(11).isf(P_VALUE) / 2 / int(keep.sum())) + N_ERRORS * float(loss.std()) / len(fresh) ** 0.5
     )
-    sigma = found.covariance.diagonal().sqrt()
+    sigma = fitted.covariance.diagonal().sqrt()
     assert sigma.isfinite().all()
 
 

@@ -20,10 +20,10 @@ def unit_vectors(n, seed):
 def test_a_partner_makes_the_mass_and_its_jacobian_is_autograds(mass):
     known = along(40 + 100 * torch.rand(500, generator=generator(), dtype=torch.float64), unit_vectors(500, 1), 4.8)
     squared = torch.full((500,), 120.0**2, dtype=torch.float64, requires_grad=True)
-    found = partner(known, unit_vectors(500, 2), mass, squared)
-    torch.testing.assert_close(kinematics.mass_squared(known + found.momentum), squared, rtol=1e-9, atol=1e-6)
-    (slope,) = torch.autograd.grad(found.momentum[:, 0].sum(), squared)
-    torch.testing.assert_close(found.jacobian, slope.abs())
+    second = partner(known, unit_vectors(500, 2), mass, squared)
+    torch.testing.assert_close(kinematics.mass_squared(known + second.momentum), squared, rtol=1e-9, atol=1e-6)
+    (slope,) = torch.autograd.grad(second.momentum[:, 0].sum(), squared)
+    torch.testing.assert_close(second.jacobian, slope.abs())
 
 
 def test_a_partner_that_cannot_be_is_nan():
@@ -41,7 +41,7 @@ def test_a_leptonic_leg_has_its_masses_and_phase_space():
         return leptonic_leg(lepton[None], bottom[None], x[:1], x[1:2], x[2:]).neutrino[0, 1:]
 
     slopes = torch.func.vmap(torch.func.jacrev(neutrino))(x, lepton, bottom)
-    found = leptonic_leg(lepton, bottom, *x.unbind(1))
-    torch.testing.assert_close(torch.linalg.det(slopes).abs() / (2 * found.neutrino[:, 0]), found.jacobian)
-    torch.testing.assert_close(turn_of(lepton, bottom, found.neutrino), x[:, 2])
-    torch.testing.assert_close(kinematics.mass_squared(lepton + bottom + found.neutrino), x[:, 1])
+    leg = leptonic_leg(lepton, bottom, *x.unbind(1))
+    torch.testing.assert_close(torch.linalg.det(slopes).abs() / (2 * leg.neutrino[:, 0]), leg.jacobian)
+    torch.testing.assert_close(turn_of(lepton, bottom, leg.neutrino), x[:, 2])
+    torch.testing.assert_close(kinematics.mass_squared(lepton + bottom + leg.neutrino), x[:, 1])

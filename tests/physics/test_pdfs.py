@@ -45,9 +45,9 @@ def points(n, seed, x_range=(1e-4, 0.7), q_range=(10.0, 3000.0)):
 def test_within_a_thousandth_of_pythia(pdf, source, dtype):
     x, q = points(20_000, 1)
     truth = torch.tensor([[source(f, *point) for f in FLAVOURS] for point in zip(x.tolist(), q.tolist(), strict=True)])
-    found = pdf.xf(FLAVOURS, x.to(dtype), q.to(dtype))
-    assert found.dtype == dtype
-    error = torch.where(truth > 1e-4, found / truth - 1, 0.0).abs().amax(0)
+    density = pdf.xf(FLAVOURS, x.to(dtype), q.to(dtype))
+    assert density.dtype == dtype
+    error = torch.where(truth > 1e-4, density / truth - 1, 0.0).abs().amax(0)
     assert (error < 1e-3).all(), dict(zip(FLAVOURS, error.tolist(), strict=True))
     assert (truth > 1e-4).float().mean(0).min() > 0.3
 
@@ -67,10 +67,10 @@ def test_other_sets(pdf_set, source):
 def test_known_shape_and_its_slopes(shape):
     x, q = (values.requires_grad_() for values in points(5000, 3, x_range=(1e-8, 0.9), q_range=(5.0, 9999.0)))
     truth = 22 * x**-0.3 * (1 - x) ** 3.5 * q.log()
-    found = shape.xf(21, x, q)
-    torch.testing.assert_close(found, truth, rtol=1e-5, atol=0)
+    at_points = shape.xf(21, x, q)
+    torch.testing.assert_close(at_points, truth, rtol=1e-5, atol=0)
     for values in (x, q):
-        slope, true_slope = (torch.autograd.grad(f.sum(), values, retain_graph=True)[0] for f in (found, truth))
+        slope, true_slope = (torch.autograd.grad(f.sum(), values, retain_graph=True)[0] for f in (at_points, truth))
         torch.testing.assert_close(slope, true_slope, rtol=1e-3, atol=0)
 
 

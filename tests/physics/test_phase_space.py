@@ -410,11 +410,11 @@ def test_reach_of_a_breit_wigner():
     masses = kinematics.mass(torch.stack([momenta[:, :3].sum(1), momenta[:, 3:].sum(1)], 1))
     bosons = kinematics.mass(torch.stack([momenta[:, 1:3].sum(1), momenta[:, 4:].sum(1)], 1))
     inside = ((masses - 172.5).abs() < 13.3).all(1) & ((bosons - 80.4).abs() < 21).all(1)
-    found = tree.inverse(momenta)[1]
-    assert found[inside].isfinite().all()
-    assert found[~inside].isinf().all()
+    weight_back = tree.inverse(momenta)[1]
+    assert weight_back[inside].isfinite().all()
+    assert weight_back[~inside].isinf().all()
     assert 0.5 < inside.double().mean() < 0.95
-    assert (found[inside] < weight[inside]).all()
+    assert (weight_back[inside] < weight[inside]).all()
 
 
 @given(x1=st.floats(1e-4, 1.0), x2=st.floats(1e-4, 1.0))

@@ -18,10 +18,10 @@ def test_threshold_and_high_energy():
     torch.testing.assert_close(gluons, -torch.ones(3, dtype=torch.float64))  # a singlet
     assert float(quarks.sum()) == pytest.approx(1.0)  # a triplet, along the beam
     beta, cosine = torch.rand(2, 100, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    found = leading_order_correlation(beta, cosine)
-    torch.testing.assert_close(found[:, 1].sum(1), torch.ones(100, dtype=torch.float64))
-    assert (found.abs() <= 1 + 1e-12).all()
-    torch.testing.assert_close(found, leading_order_correlation(beta, -cosine))
+    correlation = leading_order_correlation(beta, cosine)
+    torch.testing.assert_close(correlation[:, 1].sum(1), torch.ones(100, dtype=torch.float64))
+    assert (correlation.abs() <= 1 + 1e-12).all()
+    torch.testing.assert_close(correlation, leading_order_correlation(beta, -cosine))
     (fast,) = leading_order_correlation(torch.tensor([1 - 1e-9], dtype=torch.float64), torch.zeros(1))[:, 0]
     torch.testing.assert_close(fast, torch.tensor([1.0, 1.0, -1.0], dtype=torch.float64), atol=1e-6, rtol=0)
 
@@ -40,11 +40,11 @@ def test_decayed_amplitudes_have_them(initial, energy, cosine):
     top, antitop = momenta[:, :3].sum(1), momenta[:, 3:].sum(1)
     plus, minus = lepton_directions(top, antitop, momenta[:, 0], momenta[:, 3])
     products = -9 * plus * minus
-    found = (weight[:, None] * products).sum(0) / weight.sum()
-    error = (weight[:, None] ** 2 * (products - found) ** 2).sum(0).sqrt() / weight.sum()
+    correlation = (weight[:, None] * products).sum(0) / weight.sum()
+    error = (weight[:, None] ** 2 * (products - correlation) ** 2).sum(0).sqrt() / weight.sum()
     beta = math.sqrt(1 - 4 * parameters.m_t**2 / energy**2)
     expected = leading_order_correlation(torch.tensor([beta]), torch.tensor([cosine]))[0, initial]
-    assert_agrees(found, expected, error)
+    assert_agrees(correlation, expected, error)
     assert (error < 0.03).all()
 
 

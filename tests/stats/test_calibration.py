@@ -68,10 +68,10 @@ def test_a_posterior_mean_deviates_in_bins_of_the_truth_and_not_in_bins_of_itsel
     truth = rng.normal(size=100_000)
     mean = (truth + rng.normal(size=len(truth))) / 2
     edges = np.array([-1.0, -0.5, 0.5, 1.0])
-    found, error = stats.mean_in_bins(mean - truth, mean, edges)
-    assert_agrees(found, 0, error)
-    found, error = stats.mean_in_bins(mean - truth, truth, edges)
-    assert_agrees(found, -stats.mean_in_bins(truth, truth, edges)[0] / 2, error)
+    means, error = stats.mean_in_bins(mean - truth, mean, edges)
+    assert_agrees(means, 0, error)
+    means, error = stats.mean_in_bins(mean - truth, truth, edges)
+    assert_agrees(means, -stats.mean_in_bins(truth, truth, edges)[0] / 2, error)
     with pytest.raises(InputError, match="bin 8 to 9: 0 entries"):
         stats.mean_in_bins(truth, truth, [8, 9])
 

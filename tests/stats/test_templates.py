@@ -19,11 +19,11 @@ def draws(rng, n_events=1500, n=8, correlation=0.6, shift=0.0):
 
 def test_a_single_value_gives_the_multinomial_covariance():
     values = draws(np.random.default_rng(1), n=1)
-    found = templates.template(values, EDGES)
-    p = found.shares
-    assert np.allclose(found.covariance * (len(values) - 1), np.diag(p) - np.outer(p, p))
-    assert np.allclose(found.shares, np.histogram(values, EDGES)[0] / len(values))
-    assert np.isnan(found.intraclass).all()
+    made = templates.template(values, EDGES)
+    p = made.shares
+    assert np.allclose(made.covariance * (len(values) - 1), np.diag(p) - np.outer(p, p))
+    assert np.allclose(made.shares, np.histogram(values, EDGES)[0] / len(values))
+    assert np.isnan(made.intraclass).all()
 
 
 def test_errors_are_those_of_repeated_experiments():
@@ -37,8 +37,8 @@ def test_errors_are_those_of_repeated_experiments():
 def test_errors_are_those_of_a_bootstrap_over_events():
     rng = np.random.default_rng(3)
     values = draws(rng)
-    found = templates.template(values, EDGES)
-    for k, error in enumerate(found.errors):
+    made = templates.template(values, EDGES)
+    for k, error in enumerate(made.errors):
         block = stats.bootstrap(lambda v, k=k: templates.template(v, EDGES).shares[k], values, rng=rng)
         assert_agrees(error / block.error, 1, 1 / (2 * 200) ** 0.5)  # of 200 replicas
 
@@ -58,10 +58,10 @@ def test_copies_of_one_value_bring_nothing_and_independent_values_bring_all():
 
 @pytest.mark.parametrize("correlation", [0.2, 0.7])
 def test_the_design_effect_is_the_ratio_of_variances(correlation):
-    found = templates.template(draws(np.random.default_rng(5), correlation=correlation), EDGES)
-    ratio = (found.errors / found.naive_errors) ** 2
-    assert found.design_effect == pytest.approx(ratio, rel=1e-2)
-    assert (found.gain <= 1 / found.intraclass).all()
+    made = templates.template(draws(np.random.default_rng(5), correlation=correlation), EDGES)
+    ratio = (made.errors / made.naive_errors) ** 2
+    assert made.design_effect == pytest.approx(ratio, rel=1e-2)
+    assert (made.gain <= 1 / made.intraclass).all()
 
 
 def test_the_intraclass_correlation_does_not_depend_on_the_number_of_values():
@@ -82,8 +82,8 @@ def test_a_doubled_event_is_an_event_of_twice_the_weight():
 
 
 def test_nan_and_values_outside_count_for_the_norm_only():
-    found = templates.template([[0.5, np.nan], [9.0, 0.5]], [0, 1])
-    assert found.shares == pytest.approx([0.5])
+    made = templates.template([[0.5, np.nan], [9.0, 0.5]], [0, 1])
+    assert made.shares == pytest.approx([0.5])
 
 
 def test_information_of_a_shifted_normal_distribution():
@@ -93,9 +93,9 @@ def test_information_of_a_shifted_normal_distribution():
     pulls, values = [], []
     for _ in range(100):
         pair = (templates.template(draws(rng, 2000, 1, shift=s), edges) for s in (-step / 2, step / 2))
-        found = templates.information(*pair, step)
-        values.append(found.value)
-        pulls.append((found.value - 1) / found.error)
+        told = templates.information(*pair, step)
+        values.append(told.value)
+        pulls.append((told.value - 1) / told.error)
     assert_mean(values, 1, rounding=0.01)  # 1/σ², of which bins keep almost all
     assert_spread(pulls)
 

@@ -47,22 +47,24 @@ def decays(n, seed=1):
 def solved():
     leptons, bottoms, neutrinos = decays(300)
     met = neutrinos[..., :2].sum(1)
-    found = ellipse.solve(*leptons.unbind(1), *bottoms.unbind(1), met)
-    together = torch.stack([found.neutrino, found.antineutrino], 2)
-    return leptons, bottoms, neutrinos, together.nan_to_num(0.0), found.valid
+    crossings = ellipse.solve(*leptons.unbind(1), *bottoms.unbind(1), met)
+    together = torch.stack([crossings.neutrino, crossings.antineutrino], 2)
+    return leptons, bottoms, neutrinos, together.nan_to_num(0.0), crossings.valid
 
 
 def test_candidates_are_the_solutions_of_the_events_that_have_some():
     path = Path(__file__).parents[3] / "data" / "samples" / "ttbar_dilepton.root"
     data = events.load_batch(path, 2).with_jets(MAX_JETS)[:300]
-    found = ambiguity.candidates(data, pairing.true_pairing(data))
-    assert data.matched[found.event].all()
-    assert found.valid[:, 0].all()
-    assert (found.solutions[~found.valid] == 0).all()
-    total = found.solutions[..., :2].sum(2)
-    assert torch.allclose(total[found.valid], data.met[found.event][:, None].expand(-1, 4, -1)[found.valid], atol=1e-3)
-    w = found.leptons[:, None] + torch.cat([found.solutions.norm(dim=-1, keepdim=True), found.solutions], -1)
-    masses = kinematics.mass(torch.stack([w, w + found.bottoms[:, None]], -2))[found.valid]
+    listed = ambiguity.candidates(data, pairing.true_pairing(data))
+    assert data.matched[listed.event].all()
+    assert listed.valid[:, 0].all()
+    assert (listed.solutions[~listed.valid] == 0).all()
+    total = listed.solutions[..., :2].sum(2)
+    assert torch.allclose(
+        total[listed.valid], data.met[listed.event][:, None].expand(-1, 4, -1)[listed.valid], atol=1e-3
+    )
+    w = listed.leptons[:, None] + torch.cat([listed.solutions.norm(dim=-1, keepdim=True), listed.solutions], -1)
+    masses = kinematics.mass(torch.stack([w, w + listed.bottoms[:, None]], -2))[listed.valid]
     assert torch.allclose(masses, torch.tensor([M_W, M_TOP], dtype=masses.dtype).expand_as(masses), atol=0.05)
 
 
@@ -81,8 +83,8 @@ def test_shares_sum_to_one_and_follow_the_draws(solved):
     draws = torch.where(valid[..., None, None], solutions, solutions[:, :1]).repeat_interleave(counts, 1)
     expected = torch.where(valid, counts, 0).double()
     expected[:, 0] += torch.where(valid, 0, counts).sum(1)
-    found = ambiguity.shares(draws, solutions, valid, SCALE)
-    assert torch.allclose(found.double(), expected / 10)
+    shares = ambiguity.shares(draws, solutions, valid, SCALE)
+    assert torch.allclose(shares.double(), expected / 10)
     smoothed = ambiguity.shares(draws, solutions, valid, SCALE, pseudo=0.5)
     assert torch.allclose(smoothed.sum(1), torch.ones(len(valid)))
     assert (smoothed[valid] > 0).all()
@@ -120,8 +122,8 @@ def test_the_jacobian_is_that_of_automatic_differentiation(solved):
         use = valid[:, k]
         J = jacobian(solutions[use, k].flatten(1), leptons[use], bottoms[use])
         expected = -torch.linalg.slogdet(J).logabsdet - solutions[use, k].norm(dim=-1).log().sum(1)
-        found = ambiguity.coarea_log_weights(leptons, bottoms, solutions, valid)[use, k]
-        assert torch.allclose(found, expected, atol=1e-3)
+        log_weights = ambiguity.coarea_log_weights(leptons, bottoms, solutions, valid)[use, k]
+        assert torch.allclose(log_weights, expected, atol=1e-3)
 
 
 def test_features_do_not_change_when_the_event_is_mirrored(solved):
@@ -142,8 +144,8 @@ def test_a_known_prior_is_found_again():
     known = torch.tensor([0.8, -0.1], dtype=torch.float64)
     p = ambiguity.normalized(x @ known, valid)
     right = torch.multinomial(p, 1, generator=generator)[:, 0]
-    found = ambiguity.fit_prior(x, valid, right)
-    assert torch.allclose(found, known, atol=0.03)
+    prior = ambiguity.fit_prior(x, valid, right)
+    assert torch.allclose(prior, known, atol=0.03)
     gained = ambiguity.log_score(p, valid, right).mean()
     entropy = -(p * p.clip(1e-300).log()).sum(1)
     assert gained == pytest.approx(float((valid.sum(1).log() - entropy).mean()), abs=0.02)

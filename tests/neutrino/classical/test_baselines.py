@@ -28,9 +28,9 @@ def test_the_ellipse_is_that_of_the_chosen_jets_and_unknown_pairings_stay_unknow
     assert neutrinos[~known].isnan().all()
     assert not exact[~known].any()
     bottoms = leg_jets(data, chosen)[known]
-    found = ellipse.solve(*data.leptons[known].unbind(1), *bottoms.unbind(1), data.met[known])
-    torch.testing.assert_close(neutrinos[known][:, 0], found.closest_neutrino, equal_nan=True)
-    assert torch.equal(exact[known], found.is_solved)
+    solved = ellipse.solve(*data.leptons[known].unbind(1), *bottoms.unbind(1), data.met[known])
+    torch.testing.assert_close(neutrinos[known][:, 0], solved.closest_neutrino, equal_nan=True)
+    assert torch.equal(exact[known], solved.is_solved)
     total = neutrinos[exact].sum(1)[:, :2]
     torch.testing.assert_close(total, data.met[exact], rtol=1e-6, atol=1e-5)
 
@@ -45,8 +45,8 @@ def test_weighting_tries_all_pairings_or_the_given_one(data):
     assert unknown.isnan().all()
     assert not none.any()
     mask = data.btag & data.jet_mask
-    found = weighting.solve(*data.leptons.unbind(1), data.jets, mask, data.met)
-    torch.testing.assert_close(every[:, 0], found.neutrino, equal_nan=True)
+    solved = weighting.solve(*data.leptons.unbind(1), data.jets, mask, data.met)
+    torch.testing.assert_close(every[:, 0], solved.neutrino, equal_nan=True)
 
 
 def test_a_line_of_the_table_is_made_of_its_figures(data):
@@ -62,10 +62,10 @@ def test_a_line_of_the_table_is_made_of_its_figures(data):
 
 
 def test_what_is_pinned_down_is_the_sum_and_the_w_masses(data):
-    found = reconstruction.pinned(data, data.truth.neutrinos)
-    assert found.shape == (len(data), 10)
-    torch.testing.assert_close(found[:, 6:8], data.truth.neutrinos[..., :2].sum(1))
-    torch.testing.assert_close(found[:, 8:], kinematics.mass(reconstruction.w_bosons(data, data.truth.neutrinos)))
+    shelled = reconstruction.pinned(data, data.truth.neutrinos)
+    assert shelled.shape == (len(data), 10)
+    torch.testing.assert_close(shelled[:, 6:8], data.truth.neutrinos[..., :2].sum(1))
+    torch.testing.assert_close(shelled[:, 8:], kinematics.mass(reconstruction.w_bosons(data, data.truth.neutrinos)))
     assert reconstruction.pinned(data, data.truth.neutrinos[:, None].expand(-1, 4, -1, -1)).shape == (len(data), 4, 10)
 
 

@@ -100,8 +100,8 @@ def boosted(p, rapidity):
     return torch.stack([c * p[..., 0] + s * p[..., 3], p[..., 1], p[..., 2], s * p[..., 0] + c * p[..., 3]], -1)
 
 
-def assert_same_pairs(found, expected):
-    pairs = [torch.stack([s[0], s[1]], 2) for s in (found, expected)]
+def assert_same_pairs(answer, expected):
+    pairs = [torch.stack([s[0], s[1]], 2) for s in (answer, expected)]
     same_count = (pairs[0].isnan() == pairs[1].isnan()).all((1, 2, 3) if pairs[0].ndim == 4 else (1, 2))
     assert same_count.double().mean() > 0.999
     scale = 1 + pairs[1].nan_to_num(0.0).abs().flatten(1).amax(1)

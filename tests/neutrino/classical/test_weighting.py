@@ -354,8 +354,8 @@ def test_drawn_etas_follow_their_leptons():
     few = etas[..., :20]
     result = solve(plus, minus, jets, mask, met, etas=few, m_tops=(172.5,))
     drawn = few[torch.arange(30), 0][result.valid]
-    found = kinematics.eta(massless(result.neutrino))[result.valid]
-    assert (drawn - found[:, None]).abs().amin(1).max() < 1e-6
+    used = kinematics.eta(massless(result.neutrino))[result.valid]
+    assert (drawn - used[:, None]).abs().amin(1).max() < 1e-6
 
 
 def test_seeds_decide():
@@ -381,8 +381,8 @@ def test_map_peaks_at_the_solution():
         torch.testing.assert_close(weights.max(), result.weight[event])
         if result.valid[event]:
             peak = torch.stack(torch.unravel_index(weights.argmax(), (13, 13)))
-            found = [kinematics.eta(massless(p[event])) for p in result[:2]]
-            torch.testing.assert_close(etas[peak], torch.stack(found))
+            used = [kinematics.eta(massless(p[event])) for p in result[:2]]
+            torch.testing.assert_close(etas[peak], torch.stack(used))
     assert not weighting.weight_map(plus, minus, jets[:1], met, **SMALL).any()
     turned = weighting.weight_map(minus, plus, jets[mask], met, **SMALL)
     torch.testing.assert_close(turned.T, weights)

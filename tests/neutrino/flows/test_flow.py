@@ -92,8 +92,8 @@ def test_density_is_autograds_in_momentum_space(data):
         jacobian = torch.autograd.functional.jacobian(lambda p, one=one: latent(p, one), neutrinos).flatten(1)
         z = latent(neutrinos, one)
         expected = -0.5 * (z**2).sum() - 0.5 * len(z) * math.log(2 * math.pi) + torch.linalg.slogdet(jacobian).logabsdet
-        found = model.log_prob(neutrinos[None], one[None])[0]
-        torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
+        log_density = model.log_prob(neutrinos[None], one[None])[0]
+        torch.testing.assert_close(log_density, expected, rtol=0, atol=1e-4)
 
 
 def integral(model, event, neutrinos, log_proposal):

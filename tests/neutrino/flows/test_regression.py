@@ -55,8 +55,8 @@ def test_loss_is_the_squared_distance_of_predictions_in_units_of_the_spread(data
     event = model.featurize(data).double()
     scale = model.target_scale.scale
     apart = model.chart((model.predict(event) - data.truth.neutrinos).flatten(1), event)[0] / scale
-    found = model.loss((data.truth.neutrinos, event))
-    torch.testing.assert_close(found, (apart**2).mean(), rtol=1e-6, atol=1e-9)
+    loss = model.loss((data.truth.neutrinos, event))
+    torch.testing.assert_close(loss, (apart**2).mean(), rtol=1e-6, atol=1e-9)
 
 
 def test_a_constant_head_learns_the_mean(data):

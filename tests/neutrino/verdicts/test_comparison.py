@@ -32,18 +32,18 @@ def rng(seed=1):
 
 def test_perfect_neutrinos_have_no_residual(dilepton, one_lepton):
     for data in (dilepton, one_lepton):
-        found = comparison.summary(data, data.truth.neutrinos, pairing.true_pairing(data), rng(), n_replicas=20)
-        assert all(found[axis].width == (0.0, 0.0) for axis in ("px", "py", "pz"))
-        assert found["pt_top"].n_solved == int(data.matched.sum())
-        assert found["pt_top"].n_unsolved == len(data) - int(data.matched.sum())
-        assert ("m_tt" in found) == (data.n_legs == 2)
-    assert abs(found["pt_top"].median.value) < 30
+        metrics = comparison.summary(data, data.truth.neutrinos, pairing.true_pairing(data), rng(), n_replicas=20)
+        assert all(metrics[axis].width == (0.0, 0.0) for axis in ("px", "py", "pz"))
+        assert metrics["pt_top"].n_solved == int(data.matched.sum())
+        assert metrics["pt_top"].n_unsolved == len(data) - int(data.matched.sum())
+        assert ("m_tt" in metrics) == (data.n_legs == 2)
+    assert abs(metrics["pt_top"].median.value) < 30
 
 
 def test_summary_without_true_tops_scores_the_neutrinos(dilepton):
     data = replace(dilepton, truth=replace(dilepton.truth, tops=torch.full_like(dilepton.truth.tops, torch.nan)))
-    found = comparison.summary(data, data.truth.neutrinos, pairing.by_mass(data), rng(), n_replicas=5)
-    assert set(found) == {"px", "py", "pz"}
+    metrics = comparison.summary(data, data.truth.neutrinos, pairing.by_mass(data), rng(), n_replicas=5)
+    assert set(metrics) == {"px", "py", "pz"}
 
 
 def test_no_event_and_one_event(dilepton):

@@ -18,7 +18,7 @@ def test_metrics_of_a_gaussian():
     """Width 2σ, RMSE √(σ² + bias²), errors as for normal samples."""
     n, sigma, bias = 40_000, 3.0, 1.0
     truth = rng(2).normal(0, 50, n)
-    found = residuals.residual_metrics(truth, truth + rng(3).normal(bias, sigma, n), rng())
+    metrics = residuals.residual_metrics(truth, truth + rng(3).normal(bias, sigma, n), rng())
     quantile = 0.994458  # of 84 %
     expected = {
         "width": (2 * quantile * sigma, 1.51 * 2 * sigma / (2 * n) ** 0.5),
@@ -27,10 +27,10 @@ def test_metrics_of_a_gaussian():
         "mean": (bias, sigma / n**0.5),
     }
     for name, (value, error) in expected.items():
-        estimate = getattr(found, name)
+        estimate = getattr(metrics, name)
         assert_agrees(estimate.value, value, estimate.error)
         assert error is None or estimate.error == pytest.approx(error, rel=0.25), name
-    assert (found.n_solved, found.n_unsolved) == (n, 0)
+    assert (metrics.n_solved, metrics.n_unsolved) == (n, 0)
 
 
 @pytest.mark.parametrize("weighted", [False, True])
@@ -38,10 +38,10 @@ def test_metrics_agree_with_plain_bootstrap(weighted):
     truth = rng(4).normal(0, 1, 1501)
     reconstructed = truth + rng(5).standard_t(3, 1501)
     weights = rng(6).uniform(0.2, 2, 1501) if weighted else None
-    found = residuals.residual_metrics(truth, reconstructed, rng(), weights=weights, n_replicas=400)
+    metrics = residuals.residual_metrics(truth, reconstructed, rng(), weights=weights, n_replicas=400)
     for name, statistic in (("width", stats.width68), ("median", stats.median)):
         plain = stats.bootstrap(statistic, reconstructed - truth, rng=rng(7), n_replicas=400, weights=weights)
-        mine = getattr(found, name)
+        mine = getattr(metrics, name)
         assert mine.value == pytest.approx(plain.value, abs=1e-12)
         assert_agrees(mine.error / plain.error, 1, 1 / 400**0.5)  # of 400 replicas each
 
@@ -69,9 +69,9 @@ def test_unsolved_events_are_counted_and_left_out():
     truth = rng(13).normal(size=(300, 2))
     reconstructed = truth + 1.0
     reconstructed[:40, 0], reconstructed[40:50] = np.nan, np.inf
-    found = residuals.residual_metrics(torch.from_numpy(truth), torch.from_numpy(reconstructed), rng())
-    assert (found.n_solved, found.n_unsolved) == (250, 50)
-    assert found.mean == pytest.approx((1.0, 0.0))
+    metrics = residuals.residual_metrics(torch.from_numpy(truth), torch.from_numpy(reconstructed), rng())
+    assert (metrics.n_solved, metrics.n_unsolved) == (250, 50)
+    assert metrics.mean == pytest.approx((1.0, 0.0))
     nothing = residuals.residual_metrics(truth, np.full_like(truth, np.nan), rng())
     assert (nothing.n_solved, nothing.n_unsolved) == (0, 300)
     assert np.isnan(nothing.width.value)
