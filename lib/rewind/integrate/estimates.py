@@ -4,6 +4,8 @@
 4.0
 >>> round(unweighting_efficiency(torch.tensor([1.0, 2.0, 4.0])), 3)
 0.583
+>>> f"{summarize(torch.tensor([1.0, 2.0, 4.0])):.2f}"
+'2.33 ± 0.88'
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import torch
 from torch import Tensor
 
 from rewind.errors import InputError
-from rewind.stats import effective_sample_size
+from rewind.stats import Estimate, effective_sample_size
 
 __all__ = ["Integral", "largest_weight", "pareto_shape", "summarize", "unweighting_efficiency"]
 
@@ -46,6 +48,10 @@ class Integral:
     def trusted(self) -> bool:
         """Return True where nothing speaks against the error."""
         return not self.warnings
+
+    def __format__(self, format_spec: str) -> str:
+        """Format value and error alike, as an estimate is; without a format, say all."""
+        return f"{Estimate(self.value, self.error):{format_spec}}" if format_spec else str(self)
 
 
 def summarize(weights: Tensor) -> Integral:

@@ -152,9 +152,9 @@ def c2st(
     split = StratifiedKFold(folds, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # the number of epochs is fixed on purpose
-        score = cross_val_predict(
+        answers = cross_val_predict(
             make_pipeline(StandardScaler(), network), features, label, cv=split, method="predict_proba"
         )[:, 1]
-    accuracy = float(((score > 0.5) == label).mean())
+    accuracy = float(((answers > 0.5) == label).mean())
     error = float(np.sqrt(accuracy * (1 - accuracy) / len(label)))
-    return C2ST(accuracy, error, float(roc_auc_score(label, score)))
+    return C2ST(accuracy, error, float(roc_auc_score(label, answers)))
