@@ -232,7 +232,7 @@ class Mixture(Sampler):
 
         The counts are systematic: nα_i in the mean, and within one of it.
         """
-        ends = n * self.shares.cumsum(0) / self.shares.sum()
+        generator, ends = require_generator(generator), n * self.shares.cumsum(0) / self.shares.sum()
         shift = torch.rand(1, generator=generator, dtype=torch.float64, device=generator.device).to(ends)
         ends = (ends + shift).floor().long()
         ends[-1] = n

@@ -217,7 +217,7 @@ def posterior(drawn: Weighted, n: int, generator: torch.Generator) -> tuple[Tens
     By resampling in proportion to weights, so that draws repeat where effective draws are few. Raises InputError for
     an event whose weights are all zero.
     """
-    weights = drawn.weights[..., 0]
+    generator, weights = require_generator(generator), drawn.weights[..., 0]
     empty = ~(weights > 0).any(1)
     if empty.any():
         raise InputError(f"event {int(empty.nonzero()[0])}: all weights are zero; draw more or drop the event")

@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from rewind.errors import InputError
+from rewind.random_numbers import require_rng
 from rewind.stats import Estimate, bootstrap
 
 __all__ = [
@@ -187,7 +188,7 @@ def information(
     Fisher's information of the bins' contents; what the finite sample adds to it, its variance over that content, is
     subtracted. Raises InputError for fewer than ten events a bin.
     """
-    values, score = np.asarray(observable), np.asarray(score)
+    values, score, rng = np.asarray(observable), np.asarray(score), require_rng(rng)
     if len(values) < 10 * bins:
         raise InputError(f"{len(values)} events in {bins} bins: at least ten in each are needed")
     place = np.argsort(np.argsort(values)) * bins // len(values)

@@ -20,6 +20,7 @@ from torch.distributions import Normal
 
 from rewind.errors import InputError
 from rewind.physics.constraints import refuse, relative_weights
+from rewind.random_numbers import require_generator
 
 __all__ = ["DoubleGaussian", "fit"]
 
@@ -77,6 +78,7 @@ class DoubleGaussian:
     def sample(self, energy: Tensor, generator: torch.Generator) -> Tensor:
         """Return one measured energy ``(B,)`` for each parton."""
         self._check(energy)
+        generator = require_generator(generator)
         fraction, *gaussians = _components(self.parameters, energy)
         first = torch.rand(energy.shape, generator=generator, dtype=energy.dtype) < fraction
         mean, sigma = (torch.where(first, *pair) for pair in zip(*gaussians, strict=True))

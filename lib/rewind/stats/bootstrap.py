@@ -10,6 +10,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from rewind.errors import InputError
+from rewind.random_numbers import require_rng
 
 __all__ = [
     "Estimate",
@@ -129,6 +130,7 @@ def bootstrap(
     Every array is resampled along its first axis on its own. ``weights``, an array for a single sample and a sequence
     with one array (or None) a sample for several, are resampled with it and passed on as ``weights=``.
     """
+    require_rng(rng)
     samples = [as_samples(values, f"samples {i}") for i, values in enumerate(samples)]
     single = len(samples) == 1
     if weights is not None:

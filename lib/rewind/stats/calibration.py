@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import chdtrc
 
 from rewind.errors import InputError
+from rewind.random_numbers import require_rng
 from rewind.stats.bootstrap import as_samples, as_weights
 
 __all__ = [
@@ -42,7 +43,7 @@ def sbc_ranks(samples: ArrayLike, truth: ArrayLike, rng: np.random.Generator) ->
     samples, truth = _posterior(samples, truth)
     below = (samples < truth[:, None]).sum(1)
     ties = (samples == truth[:, None]).sum(1)
-    return below + rng.integers(ties + 1)
+    return below + require_rng(rng).integers(ties + 1)
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,7 @@ def tarp(
     """
     samples, truth = _posterior(samples, truth)
     scale = truth.std(0) + 1e-300
-    shift = rng.integers(1, len(truth), size=len(truth))
+    shift = require_rng(rng).integers(1, len(truth), size=len(truth))
     reference = truth[(np.arange(len(truth)) + shift) % len(truth)]
     distance = np.linalg.norm((samples - reference[:, None]) / scale, axis=2)
     true_distance = np.linalg.norm((truth - reference) / scale, axis=1)
@@ -184,7 +185,7 @@ def reliability(
     ``said`` ``(N, H)`` are probabilities of an event's classes, ``true`` ``(N,)`` the right one. Errors are from a
     bootstrap of events, whose classes go together. Bins with fewer than 10 entries are NaN.
     """
-    said, true = as_samples(said, "probabilities"), np.asarray(true)
+    said, true, rng = as_samples(said, "probabilities"), np.asarray(true), require_rng(rng)
     happened = np.arange(said.shape[1]) == true[:, None]
     n_bins = len(edges) - 1
     place = np.clip(np.digitize(said, edges) - 1, 0, n_bins - 1)

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from rewind.errors import InputError
 from rewind.nn.flows import ConditionalFlow, spline_flow
 from rewind.nn.preprocessing import Chart, fold, positive_part, unfold
+from rewind.random_numbers import require_generator
 
 __all__ = [
     "LENGTHS",
@@ -64,7 +65,8 @@ def forward(x: Tensor) -> Tensor:
 
 def sample_prior(n: int, generator: torch.Generator) -> Tensor:
     """Return ``n`` arms from the prior x1 ~ N(0, 0.25²), x2, x3, x4 ~ N(0, 0.5²)."""
-    return torch.randn(n, 4, generator=generator) * torch.tensor([RAIL_WIDTH, *[ANGLE_WIDTH] * 3])
+    widths = torch.tensor([RAIL_WIDTH, *[ANGLE_WIDTH] * 3])
+    return torch.randn(n, 4, generator=require_generator(generator)) * widths
 
 
 def simulate(n: int, generator: torch.Generator, *, noise: float) -> tuple[Tensor, Tensor]:
@@ -89,6 +91,7 @@ def sample_posterior(y: Tensor, n: int, generator: torch.Generator, noise: float
         raise InputError(f"hand position {y.tolist()}: two finite numbers are needed")
     if noise < 0 or n < 1:
         raise InputError(f"n = {n}, noise = {noise}: n must be at least 1 and the noise not negative")
+    generator = require_generator(generator)
     propose = _surface_proposal(y) if noise == 0 else _noisy_proposal(y, noise)
     accepted, n_accepted, n_proposed = [], 0, 0
     while n_accepted < n:

@@ -42,6 +42,7 @@ from rewind.physics.constraints import (
     refuse_momenta,
     time_like,
 )
+from rewind.random_numbers import require_generator
 
 __all__ = ["ETAS", "M_TOPS", "Weighted", "draw_etas", "relative_sigma", "smear_jets", "solve", "weight_map"]
 
@@ -64,7 +65,7 @@ def draw_etas(lepton_plus: Tensor, lepton_minus: Tensor, n: int, generator: torc
     leptons = torch.stack([lepton_plus, checked_momenta("lepton_minus", lepton_minus, len(lepton_plus))], 1)
     eta = kinematics.eta(leptons)
     refuse(~eta.isfinite(), "leptons", "has one along the beam: its pseudorapidity is infinite")
-    noise = torch.randn(*eta.shape, n, generator=generator, dtype=torch.float64)
+    noise = torch.randn(*eta.shape, n, generator=require_generator(generator), dtype=torch.float64)
     return 0.7 * eta[..., None] - 0.1 + 1.14 * noise
 
 
@@ -77,7 +78,7 @@ def smear_jets(jets: Tensor, n: int, generator: torch.Generator, *, scale: float
     """
     if n < 1 or not scale >= 0:
         raise InputError(f"n = {n}, scale = {scale}: n must be at least 1 and the scale not negative")
-    jets = checked_tensor("jets", jets, (-1, -1, 4))
+    jets, generator = checked_tensor("jets", jets, (-1, -1, 4)), require_generator(generator)
     edges, widths = jets.new_tensor(_JET_PT), jets.new_tensor(_JET_WIDTH)
     width = scale * widths[torch.bucketize(kinematics.pt(jets), edges, right=True)]
     noise = torch.randn(len(jets), n, jets.shape[1], generator=generator, dtype=torch.float64)

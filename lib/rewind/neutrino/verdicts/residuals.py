@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from rewind.errors import InputError
+from rewind.random_numbers import require_rng
 from rewind.stats import Estimate
 
 __all__ = [
@@ -57,6 +58,7 @@ def residual_metrics(
     finite. ``weights`` ``(B,)`` must not be negative. Raises InputError where shapes differ or a true value is not
     finite.
     """
+    require_rng(rng)
     truth, reconstructed = as_pair(truth, reconstructed)
     solved = np.isfinite(reconstructed).all(1)
     residual, weights = (reconstructed - truth)[solved], as_weights(weights, len(truth))[solved]
