@@ -4,13 +4,12 @@ import math
 
 import numpy as np
 import pytest
-import pythia8mc
 import torch
 
 from rewind.errors import InputError
 from rewind.events.chain.generator import start
 from rewind.events.chain.pdf_sets import proton_pdf
-from rewind.physics.pdfs import FLAVOURS, ProtonPDF, alpha_s
+from rewind.physics.pdfs import FLAVOURS, ProtonPDF
 
 G, U, UBAR = (FLAVOURS.index(flavour) for flavour in (21, 2, -2))
 
@@ -132,15 +131,6 @@ def test_moves_as_a_module(pdf):
     torch.testing.assert_close(single.xf(21, x, q), torch.ones_like(x))
 
 
-def test_coupling_equals_pythias():
-    pythia = pythia8mc.AlphaStrong()
-    pythia.init(0.13, 1, 5, False)
-    q = torch.tensor([6.0, 20.0, 91.188, 172.5, 3000.0], dtype=torch.float64)
-    truth = [pythia.alphaS(float(q_i) ** 2) for q_i in q]
-    np.testing.assert_allclose(alpha_s(q).numpy(), truth, rtol=1e-6)
-    assert float(alpha_s(91.188, at_m_z=0.118)) == pytest.approx(0.118)
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -183,9 +173,3 @@ def test_bad_sources():
         ProtonPDF.tabulated(lambda flavour, x, q: math.nan if flavour == 21 else 1.0)
     with pytest.raises(InputError, match="PDF set 99: Pythia has none"):
         proton_pdf(99)
-
-
-@pytest.mark.parametrize("q", [0.01, math.nan, math.inf, -1.0])
-def test_coupling_has_a_pole(q):
-    with pytest.raises(InputError, match=r"q: event 0 must be a number from 0.166747 to inf"):
-        alpha_s(q)

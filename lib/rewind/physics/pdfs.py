@@ -1,7 +1,8 @@
-"""Parton distribution functions of the proton from a table, differentiable, and the coupling that goes with them.
+"""Parton distribution functions of the proton from a table, differentiable.
 
->>> round(float(alpha_s(91.1876)), 4), round(float(alpha_s(173.0)), 4)
-(0.13, 0.118)
+>>> gluon = ProtonPDF(torch.full((720, 60, 12), 2.0), 1e-9, (5.0, 1e4))
+>>> round(float(gluon.xf(21, 0.1, 100.0)), 6)
+2.0
 """
 
 from __future__ import annotations
@@ -15,10 +16,9 @@ from scipy.special import lambertw
 from torch import Tensor, nn
 
 from rewind.errors import InputError
-from rewind.physics.constants import ALPHA_S, M_Z
 from rewind.physics.constraints import refuse
 
-__all__ = ["FLAVOURS", "ProtonPDF", "alpha_s"]
+__all__ = ["FLAVOURS", "ProtonPDF"]
 
 FLAVOURS = (-5, -4, -3, -2, -1, 1, 2, 3, 4, 5, 21, 22)
 """Particle numbers of the partons in a table, in its order: b̄ c̄ s̄ ū d̄ d u s c b g γ."""
@@ -98,18 +98,6 @@ class ProtonPDF(nn.Module):
                 for b, v in enumerate(weights_q)
             )
         return xf if several else xf[..., 0]
-
-
-def alpha_s(q: Tensor | float, at_m_z: float = ALPHA_S) -> Tensor:
-    """Return the strong coupling at ``q`` (GeV) for five flavours, running at one loop from ``at_m_z`` at m_Z.
-
-    α_s(Q) = α_s(m_Z) / (1 + b₀ α_s(m_Z) log(Q²/m_Z²)), b₀ = (33 − 2·5)/12π: meant for m_b < Q. Raises InputError
-    unless ``q`` is finite and above the pole of this expression.
-    """
-    q = _floating(q)
-    b_0 = 23 / (12 * math.pi)
-    _refuse_outside("q", q, M_Z * math.exp(-1 / (2 * b_0 * at_m_z)), math.inf)
-    return at_m_z / (1 + 2 * b_0 * at_m_z * (q / M_Z).log())
 
 
 def _floating(values: Tensor | float) -> Tensor:
