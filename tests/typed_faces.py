@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rewind import events, integrate, kinematics, paths, stats
+from rewind import events, generation, integrate, kinematics, mem, neutrino, nn, partons, paths, stats, transfer
 from rewind.random_numbers import optional_generator, require_generator
 
 
@@ -52,3 +52,19 @@ def files() -> None:
     assert_type(paths.locate("data/README.md"), Path)
     assert_type(require_generator(torch.Generator()), torch.Generator)
     assert_type(optional_generator(None), torch.Generator | None)
+
+
+def networks(event: Tensor) -> None:
+    flow = nn.ConditionalFlow(nn.spline_flow(2, 3), 2, 3)
+    assert_type(flow.log_prob(event[:, :2], event), Tensor)
+    assert_type(flow.sample(event, 5), Tensor)
+    density: nn.ConditionalDensity = flow
+    assert density
+
+
+def topics(batch: events.EventBatch, path: Path) -> None:
+    assert_type(neutrino.by_mass(batch), Tensor)
+    assert_type(partons.true_partons(batch), Tensor)
+    assert_type(generation.hadronic_process("ttbar_dilepton").dims, int)
+    assert_type(transfer.load_transfer(path), transfer.LearntTransfer)
+    assert_type(mem.load_proposal(path), mem.Proposal)
