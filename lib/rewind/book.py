@@ -1,4 +1,8 @@
-"""Find the chapters, keep their outputs and render the book."""
+"""Find the chapters, keep their outputs and render the book.
+
+>>> [chapter.name for chapter in Book(paths.root()).find(["2", "05"])]
+['02_robot_arm', '05_nu2_flows']
+"""
 
 from __future__ import annotations
 

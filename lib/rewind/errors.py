@@ -1,4 +1,10 @@
-"""The one exception that tells a user what to mend."""
+"""The one exception that tells a user what to mend.
+
+>>> raise InputError("n = 0 events: at least one is needed")
+Traceback (most recent call last):
+    ...
+rewind.errors.InputError: n = 0 events: at least one is needed
+"""
 
 __all__ = ["InputError"]
 

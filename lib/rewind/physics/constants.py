@@ -4,6 +4,9 @@ Masses and widths follow the Particle Data Group; the top and W masses are the o
 reconstruction methods of the book assume. The strong coupling is the leading-order value that belongs to the
 leading-order PDFs used everywhere (NNPDF2.3 LO, 1207.1303); the electroweak ones define the scheme of the
 matrix elements.
+
+>>> M_TOP, W_TOP
+(172.5, 1.33)
 """
 
 __all__ = [

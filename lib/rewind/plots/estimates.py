@@ -1,4 +1,11 @@
-"""Values with their errors: points, bands, efficiencies, rows of estimates, and the error of an integral in time."""
+"""Values with their errors: points, bands, efficiencies, rows of estimates, and the error of an integral in time.
+
+>>> from rewind.plots import figure
+>>> picture, ax = figure()
+>>> points(ax, [1, 2], [0.5, 0.7], [0.1, 0.1], name="flow")
+>>> ax.get_legend_handles_labels()[1]
+['flow']
+"""
 
 from __future__ import annotations
 

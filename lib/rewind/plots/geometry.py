@@ -1,4 +1,11 @@
-"""Pictures in a plane: robot arms, ellipses of transverse momenta, draws of momenta and partons."""
+"""Pictures in a plane: robot arms, ellipses of transverse momenta, draws of momenta and partons.
+
+>>> from rewind.plots import figure
+>>> picture, ax = figure()
+>>> arms(ax, np.zeros((3, 5, 2)), [1.0, 0.5], title="three arms")
+>>> ax.get_title()
+'three arms'
+"""
 
 from __future__ import annotations
 

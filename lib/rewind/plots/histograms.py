@@ -1,4 +1,11 @@
-"""Histograms with their errors and ratios, matrices, and posteriors of one quantity."""
+"""Histograms with their errors and ratios, matrices, and posteriors of one quantity.
+
+>>> from rewind.plots import figure
+>>> picture, ax = figure()
+>>> matrix(ax, [[0.8, 0.2], [0.3, 0.7]], [0, 1, 2], [0, 1, 2], xlabel="true bin", ylabel="bin", label="share")
+>>> ax.get_xlabel()
+'true bin'
+"""
 
 from __future__ import annotations
 

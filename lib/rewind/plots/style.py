@@ -1,4 +1,9 @@
-"""One look for all figures: one colour and line style a method, frames, axes and legends."""
+"""One look for all figures: one colour and line style a method, frames, axes and legends.
+
+>>> picture, axes = columns(3)
+>>> axes.shape, look("truth")["color"]
+((3,), 'black')
+"""
 
 from __future__ import annotations
 
