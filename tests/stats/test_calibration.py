@@ -88,3 +88,45 @@ def test_reliability_of_true_and_overconfident_probabilities():
     mean, share, error = stats.reliability(bold, true, edges, rng)
     assert share[-1] < mean[-1] - 4 * error[-1]
     assert np.isnan(stats.reliability(said[:20], true[:20], edges, rng)[:, -1]).all()
+
+
+def repeated(values, times):
+    return np.repeat(values, times, axis=0)
+
+
+def test_a_weight_of_two_is_an_event_twice():
+    """What weighs events says the same of copies, as long as it is no error."""
+    random = np.random.default_rng(5)
+    times = random.integers(1, 4, 400)
+    said = random.dirichlet([1.0, 1.0, 1.0], 400)
+    true = random.integers(0, 3, 400)
+    edges = np.linspace(0, 1, 5)
+    weighted = stats.reliability(said, true, edges, random, n_replicas=2, weights=times)
+    copied = stats.reliability(repeated(said, times), repeated(true, times), edges, random, n_replicas=2)
+    np.testing.assert_allclose(weighted[:2], copied[:2])
+    ranks = random.integers(0, 21, (400, 2))
+    once = stats.rank_uniformity(ranks, 20, weights=times)
+    copies = stats.rank_uniformity(repeated(ranks, times), 20)
+    np.testing.assert_allclose(once.max_deviation, copies.max_deviation)
+
+
+def test_equal_weights_change_no_verdict():
+    random = np.random.default_rng(6)
+    samples, truth = random.normal(size=(300, 40, 2)), random.normal(size=(300, 2))
+    equal = np.full(300, 3.0)
+    plain, same = (stats.tarp(samples, truth, np.random.default_rng(1), weights=w) for w in (None, equal))
+    np.testing.assert_allclose(same.coverage, plain.coverage)
+    np.testing.assert_allclose(same.error, plain.error)
+    ranks = random.integers(0, 41, (300, 2))
+    one, other = (stats.rank_uniformity(ranks, 40, weights=w) for w in (None, equal))
+    np.testing.assert_allclose(one.p_value, other.p_value)
+
+
+def test_ranks_of_events_with_negative_weights_are_uniform_on_average():
+    random = np.random.default_rng(7)
+    p_values = []
+    for _ in range(200):
+        weights = random.choice([1.0, 2.0, -0.5], 2_000)
+        ranks = random.integers(0, 20, (2_000, 1))
+        p_values.append(stats.rank_uniformity(ranks, 19, bins=10, weights=weights).p_value[0])
+    assert abs(np.mean(p_values) - 0.5) < 5 * (1 / 12 / 200) ** 0.5

@@ -54,22 +54,24 @@ class RankTest:
     max_deviation: np.ndarray
 
 
-def rank_uniformity(ranks: ArrayLike, n_samples: int, *, bins: int = 20) -> RankTest:
-    """Test ranks ``(N, D)`` in 0 … ``n_samples`` for uniformity.
+def rank_uniformity(ranks: ArrayLike, n_samples: int, *, bins: int = 20, weights: ArrayLike | None = None) -> RankTest:
+    """Test ranks ``(N, D)`` in 0 … ``n_samples`` of events with ``weights`` ``(N,)`` for uniformity.
 
     The effect size is the largest distance between the empirical distribution function of the ranks and that of
-    the discrete uniform distribution; its 95 % point for a calibrated posterior is about 1.36/√N.
+    the discrete uniform distribution; its 95 % point for a calibrated posterior is about 1.36/√N. In a bin of
+    probability p the sum of weights has the mean p Σw and the variance p Σw², of which χ² is made.
     """
     ranks = as_samples(ranks, "ranks").astype(np.int64)
     if ranks.min() < 0 or ranks.max() > n_samples:
         raise InputError(f"ranks between {ranks.min()} and {ranks.max()}: expected 0 to {n_samples}")
-    counts = np.stack([np.bincount(column, minlength=n_samples + 1) for column in ranks.T], axis=1)
+    weights = as_weights(weights, len(ranks))
+    shares = np.stack([np.bincount(column, weights, n_samples + 1) for column in ranks.T], axis=1)
     expected = np.arange(1, n_samples + 2) / (n_samples + 1)
-    deviation = np.abs(counts.cumsum(0) / len(ranks) - expected[:, None]).max(0)
+    deviation = np.abs(shares.cumsum(0) - expected[:, None]).max(0)
     edges = np.linspace(0, n_samples + 1, min(bins, n_samples + 1) + 1).round().astype(int)
-    binned = np.add.reduceat(counts, edges[:-1], axis=0)
-    mean = len(ranks) * np.diff(edges)[:, None] / (n_samples + 1)
-    chi2 = ((binned - mean) ** 2 / mean).sum(0)
+    binned = np.add.reduceat(shares, edges[:-1], axis=0)
+    mean = np.diff(edges)[:, None] / (n_samples + 1)
+    chi2 = ((binned - mean) ** 2 / (mean * (weights @ weights))).sum(0)
     return RankTest(chdtrc(len(edges) - 2, chi2), deviation)
 
 
@@ -124,14 +126,20 @@ class Tarp:
 
 
 def tarp(
-    samples: ArrayLike, truth: ArrayLike, rng: np.random.Generator, *, n_levels: int = 50, n_replicas: int = 100
+    samples: ArrayLike,
+    truth: ArrayLike,
+    rng: np.random.Generator,
+    *,
+    n_levels: int = 50,
+    n_replicas: int = 100,
+    weights: ArrayLike | None = None,
 ) -> Tarp:
     """Test coverage with random points (2302.03026): regions are balls about a random reference.
 
     Necessary, not sufficient: references that know nothing of the observation let a model pass that returns the prior.
 
     Dimensions are standardised by the spread of the truth. The reference of each event is the truth of another one
-    that is drawn at random, so it does not know its own event's posterior.
+    that is drawn at random, so it does not know its own event's posterior. ``weights`` ``(N,)`` are those of events.
     """
     samples, truth = _posterior(samples, truth)
     scale = truth.std(0) + 1e-300
@@ -143,11 +151,15 @@ def tarp(
     credibility = (n_below + rng.random(len(truth))) / (samples.shape[1] + 1)
     levels = np.linspace(0, 1, n_levels + 1)
 
-    def empirical(values: NDArray) -> NDArray:
-        return np.searchsorted(np.sort(values), levels, side="right") / len(values)
+    weights = as_weights(weights, len(truth))
+    above = np.searchsorted(levels, credibility, side="left")
 
-    replicas = [empirical(rng.choice(credibility, len(credibility))) for _ in range(n_replicas)]
-    measured = empirical(credibility)
+    def empirical(chosen: NDArray | slice) -> NDArray:
+        shares = np.bincount(above[chosen], weights[chosen], n_levels + 2)[:-1]
+        return shares.cumsum() / weights[chosen].sum()
+
+    replicas = [empirical(rng.integers(len(truth), size=len(truth))) for _ in range(n_replicas)]
+    measured = empirical(slice(None))
     return Tarp(levels, measured, np.std(replicas, axis=0, ddof=1), float(np.abs(measured - levels).max()))
 
 
@@ -178,24 +190,34 @@ def mean_in_bins(
 
 
 def reliability(
-    said: ArrayLike, true: ArrayLike, edges: ArrayLike, rng: np.random.Generator, *, n_replicas: int = 100
+    said: ArrayLike,
+    true: ArrayLike,
+    edges: ArrayLike,
+    rng: np.random.Generator,
+    *,
+    n_replicas: int = 100,
+    weights: ArrayLike | None = None,
 ) -> NDArray[np.float64]:
     """Return mean probability, share that came true, and that share's error ``(3, K)`` in bins of the probability.
 
     ``said`` ``(N, H)`` are probabilities of an event's classes, ``true`` ``(N,)`` the right one. Errors are from a
-    bootstrap of events, whose classes go together. Bins with fewer than 10 entries are NaN.
+    bootstrap of events, whose classes go together; ``weights`` ``(N,)`` are theirs. Bins with fewer than 10 entries
+    are NaN.
     """
     said, true, rng = as_samples(said, "probabilities"), np.asarray(true), require_rng(rng)
     happened = np.arange(said.shape[1]) == true[:, None]
     n_bins = len(edges) - 1
     place = np.clip(np.digitize(said, edges) - 1, 0, n_bins - 1)
 
+    weight = np.ones(len(said)) if weights is None else len(said) * as_weights(weights, len(said))
+
     def means(chosen: NDArray | slice) -> NDArray:
-        counts, *sums = (
-            np.bincount(place[chosen].ravel(), weights, n_bins)
-            for weights in (None, said[chosen].ravel(), happened[chosen].ravel())
-        )
-        return np.where(counts < _FEWEST, np.nan, sums / np.maximum(counts, 1))
+        where, each = place[chosen].ravel(), weight[chosen, None]
+        summed = (np.ones_like(said[chosen]), said[chosen], happened[chosen])
+        total, *sums = (np.bincount(where, (each * values).ravel(), n_bins) for values in summed)
+        few = np.bincount(where, minlength=n_bins) < _FEWEST
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.where(few, np.nan, np.array(sums) / total)
 
     replicas = [means(rng.integers(len(said), size=len(said)))[1] for _ in range(n_replicas)]
     return np.stack([*means(slice(None)), np.ma.masked_invalid(replicas).std(0).filled(np.nan)])
