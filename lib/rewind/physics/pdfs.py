@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
-from scipy.special import lambertw
 from torch import Tensor, nn
 
 from rewind.errors import InputError
@@ -57,6 +56,8 @@ class ProtonPDF(nn.Module):
         if not (0 < x_min < 1 and 0 < low < high < math.inf):
             raise InputError(f"x_min = {x_min}, q_range = {q_range}: 0 < x_min < 1 and 0 < low < high are needed")
         even = np.linspace(math.log(x_min) + _SLOPE * x_min, _SLOPE, _N_X)
+        from scipy.special import lambertw  # takes a quarter of a second
+
         x = lambertw(_SLOPE * np.exp(even)).real / _SLOPE
         x[0] = x_min
         values = np.zeros((_N_X, _N_Q, len(FLAVOURS)))

@@ -19,8 +19,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from scipy.optimize import minimize
-from scipy.special import expit
 from torch import Tensor
 
 from rewind import kinematics
@@ -92,6 +90,9 @@ def fit_recoil(recoil: Tensor, *, weights: Tensor | None = None) -> tuple[float,
     Raises InputError for ``weights`` ``(B,)`` of a sum that is not positive, and where no maximum of the likelihood is
     found.
     """
+    from scipy.optimize import minimize  # takes half a second
+    from scipy.special import expit
+
     squared, weights = recoil.square().sum(-1), relative_weights(weights, len(recoil))
 
     def parameters(x: np.ndarray) -> tuple[float, float, float]:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import chdtrc
 
 from rewind.errors import InputError
 from rewind.random_numbers import require_rng
@@ -72,6 +71,8 @@ def rank_uniformity(ranks: ArrayLike, n_samples: int, *, bins: int = 20, weights
     binned = np.add.reduceat(shares, edges[:-1], axis=0)
     mean = np.diff(edges)[:, None] / (n_samples + 1)
     chi2 = ((binned - mean) ** 2 / (mean * (weights @ weights))).sum(0)
+    from scipy.special import chdtrc  # takes a quarter of a second
+
     return RankTest(chdtrc(len(edges) - 2, chi2), deviation)
 
 

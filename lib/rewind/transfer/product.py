@@ -14,8 +14,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.optimize import minimize
-from scipy.special import expit
 from torch import Tensor
 
 from rewind import kinematics
@@ -134,6 +132,9 @@ def fit(events: QuarkJets) -> ProductTransfer:
 
 
 def _efficiency(quarks: Tensor, has_jet: Tensor, weight: Tensor) -> Efficiency:
+    from scipy.optimize import minimize  # takes half a second
+    from scipy.special import expit
+
     def read(x: NDArray) -> Efficiency:
         return Efficiency(*(float(expit(v)) for v in x[:2]), float(x[2]), *np.exp(x[3:]).tolist())
 

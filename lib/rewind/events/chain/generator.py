@@ -12,13 +12,16 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import awkward as ak
 import numpy as np
-import pythia8mc
 
 from rewind.errors import InputError
 from rewind.events.chain.captured_output import captured_output
+
+if TYPE_CHECKING:
+    import pythia8mc
 
 __all__ = ["CrossSection", "PythiaEvents", "generate", "start"]
 
@@ -152,7 +155,7 @@ def start(settings: Iterable[str], seed: int) -> pythia8mc.Pythia:
     """
     settings = tuple(settings)
     with captured_output() as printed:
-        pythia = pythia8mc.Pythia("", False)
+        pythia = _pythia()
         wrong = _first_wrong(pythia, (*_SILENT, *settings, "Random:setSeed = on", f"Random:seed = {seed}"))
         started = wrong is None and pythia.init()
     if wrong is not None:
@@ -163,10 +166,17 @@ def start(settings: Iterable[str], seed: int) -> pythia8mc.Pythia:
     return pythia
 
 
+def _pythia() -> pythia8mc.Pythia:
+    """Return a Pythia that prints no banner."""
+    import pythia8mc  # takes a tenth of a second
+
+    return pythia8mc.Pythia("", False)
+
+
 def _reason(settings) -> str:
     """Start once more, not quietly, to hear why it fails."""
     with captured_output() as printed:
-        pythia = pythia8mc.Pythia("", False)
+        pythia = _pythia()
         for line in settings:
             pythia.readString(line)
         pythia.init()

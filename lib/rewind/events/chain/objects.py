@@ -13,7 +13,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import awkward as ak
-import fastjet
 import numpy as np
 
 from rewind import kinematics
@@ -179,6 +178,8 @@ def cluster(particles: Collection, n_events: int, *, min_pt: float) -> tuple[Col
 
     The indices are jagged, one list a jet, and point into ``particles``.
     """
+    import fastjet  # takes a twentieth of a second
+
     counts = particles.count(n_events)
     columns = dict(zip(("E", "px", "py", "pz"), particles.p4.T, strict=True))
     with captured_output():  # FastJet's banner

@@ -17,7 +17,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 from torch import Tensor
 
 from rewind import kinematics
@@ -164,6 +163,8 @@ def fit_prior(x: Tensor, valid: Tensor, right: Tensor) -> Tensor:
     ``(B,)`` is the index of the one nearest to the truth. It maximises the mean logarithm of the probability of the
     right one, with a weak pull to zero. Raises InputError where a right solution is not valid.
     """
+    from scipy.optimize import minimize  # takes half a second
+
     if not valid.gather(1, right.clip(0)[:, None])[:, 0].all() or (right < 0).any():
         raise InputError("right: the index of a solution that exists is needed for every event")
     x = x.double()

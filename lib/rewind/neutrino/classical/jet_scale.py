@@ -16,7 +16,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 from torch import Tensor
 
 from rewind import kinematics
@@ -106,6 +105,8 @@ def fit(data: EventBatch) -> JetScale:
 
 def _median_line(x: Tensor, y: Tensor, weight: Tensor, start: tuple[float, float]) -> tuple[float, float]:
     """Return a, b that minimise the weighted mean of |y − a − b x|."""
+    from scipy.optimize import minimize  # takes half a second
+
     x, y, weight = (values.flatten().numpy() for values in (x, y, weight))
 
     def loss(line: NDArray[np.float64]) -> float:
