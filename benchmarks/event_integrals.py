@@ -17,6 +17,7 @@ import torch
 
 from rewind import paths
 from rewind.generation import parton_level
+from rewind.integrate import unweight
 from rewind.mem import event_integrals, proposal
 from rewind.mem.angle_map import MappedIntegrand
 from rewind.mem.integrand import DileptonIntegrand, EventIntegrand, TTHIntegrand
@@ -45,9 +46,11 @@ def prepared(process, n_events, generator):
     """Return the integrand of a process, its shipped proposal, and rows of simulated events."""
     checkpoints = paths.root() / "data/checkpoints"
     model = proposal.load_proposal(checkpoints / f"{process.proposal}.safetensors")
-    integrand = process.integrand(parton_level.hadronic_process(process.name), model.detector)
+    hadronic = parton_level.hadronic_process(process.name)
+    integrand = process.integrand(hadronic, model.detector)
     sampler = parton_level.load_sampler(checkpoints / f"{process.name}_sampler.safetensors", process.name)
-    outgoing = parton_level.leading_order(process.name, 8 * n_events, generator, sampler=sampler)
+    points = unweight(hadronic, sampler, 8 * n_events, generator, pilot=5_000, batch=5_000).points
+    outgoing = hadronic.collisions(points).momenta[:, 2:]
     event = model.detector.simulate(outgoing, process.topology, generator)[1][:n_events]
     return integrand, proposal.EventFlow(integrand, model), rows(event, process.topology)
 
