@@ -6,6 +6,7 @@ import tomllib
 from collections import defaultdict
 from pathlib import Path
 
+import nbformat
 import pytest
 
 ROOT = Path(__file__).parents[1]
@@ -87,9 +88,17 @@ def test_folders_hold_few_files():
     assert {folder: n for folder, n in counts.items() if n > MAX_FILES} == {}
 
 
-@pytest.mark.parametrize("folder", ["lib", "tests", "benchmarks", "data"])
-def test_found_is_no_name(folder):
-    nodes = ((path, node) for path in (ROOT / folder).rglob("*.py") for node in ast.walk(ast.parse(path.read_text())))
+def sources():
+    """Yield the name and the code of every module, test, benchmark, script and chapter."""
+    for folder in ("lib", "tests", "benchmarks", "data"):
+        yield from ((path, path.read_text()) for path in (ROOT / folder).rglob("*.py"))
+    for path in (ROOT / "notebooks").glob("*.ipynb"):
+        cells = nbformat.read(path, as_version=4).cells
+        yield path, "\n".join(cell.source for cell in cells if cell.cell_type == "code")
+
+
+def test_found_is_no_name():
+    nodes = ((path, node) for path, source in sources() for node in ast.walk(ast.parse(source)))
     named = {"Name": "id", "arg": "arg", "keyword": "arg", "Attribute": "attr", "FunctionDef": "name"}
     places = [
         (path, node.lineno) for path, node in nodes if getattr(node, named.get(type(node).__name__, ""), 0) == "found"
