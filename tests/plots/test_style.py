@@ -96,7 +96,7 @@ def test_a_shared_legend_names_each_label_once(entries):
     for ax in axes:
         ax.plot([0, 1], label="flow")
     axes[1].plot([1, 0], label="truth")
-    plots.shared_legend(figure, axes)
+    assert plots.shared_legend(figure, axes) is None  # the last line of a cell shows what it returns, beside the figure
     assert entries(figure) == ["flow", "truth"]
 
 

@@ -1,6 +1,6 @@
 """What a perfect detector would hand to a dilepton method: the true members of each leg, level by level.
 
-Legs come in the order of an :class:`~rewind.events.EventBatch`, (t → b ℓ⁺ν, t̄ → b̄ ℓ⁻ν̄). Four-momenta
+Legs come in the order of an ``EventBatch``, (t → b ℓ⁺ν, t̄ → b̄ ℓ⁻ν̄). Four-momenta
 (E, px, py, pz), GeV, float64.
 
 >>> from rewind import paths

@@ -21,7 +21,7 @@ __all__ = ["N_QUARKS", "PARTONS", "ROLES", "boost", "recoil", "require_usable", 
 
 PARTONS = ("H", "t_had", "t_lep", "gluon")
 ROLES = ("b of t_lep", "b of t_had", "W", "H")
-"""What a jet may stem from: `rewind.events.ROLES` where the lepton's leg is first."""
+"""Roles of jets, those of `rewind.events.ROLES` where the leg of the lepton comes first."""
 
 N_QUARKS = 6
 """Quarks of the hard process, and the fewest jets of an event."""
@@ -62,6 +62,6 @@ def true_partons(batch: EventBatch) -> Tensor:
 
 def require_usable(batch: EventBatch) -> EventBatch:
     """Return the ``batch``; raise InputError for the first event that no method can use: with fewer jets than quarks,
-    another number of leptons than one, or momenta that :meth:`~rewind.events.EventBatch.check` refuses.
+    another number of leptons than one, or momenta that ``EventBatch.check`` refuses.
     """
     return batch.require_legs(1).check().require_jets(N_QUARKS)

@@ -15,7 +15,6 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.legend import Legend
 from matplotlib.ticker import NullFormatter
 from numpy.typing import NDArray
 
@@ -120,10 +119,10 @@ def log_axis(axis: Axis, ticks: Sequence[float]) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-def shared_legend(figure: Figure, axes: Iterable[Axes]) -> Legend:
+def shared_legend(figure: Figure, axes: Iterable[Axes]) -> None:
     """Draw one legend below the axes, with each label once; raise InputError for more than eight."""
     handles = {label: h for ax in axes for h, label in zip(*ax.get_legend_handles_labels(), strict=True)}
     if len(handles) > MOST_ENTRIES:
         raise InputError(f"legend: {len(handles)} entries, at most {MOST_ENTRIES} can be told apart; draw fewer curves")
     in_rows = len(handles) if len(handles) <= 5 else int(np.ceil(len(handles) / 2))
-    return figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=in_rows)
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=in_rows)

@@ -58,7 +58,7 @@ class _Factor(nn.Module):
 
 
 class LearntTransfer(Trainable):
-    """Model p(reco | partons), a density of :class:`Reconstruction` given :class:`Partons`.
+    """Model p(reco | partons), a density of ``Reconstruction`` given ``Partons``.
 
     A transformer encodes the quarks, a recurrent network goes through them with what was measured of those before.
     """

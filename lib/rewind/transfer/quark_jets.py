@@ -73,7 +73,7 @@ class Reconstruction(Columns):
 
 @dataclass(frozen=True)
 class QuarkJets(Columns):
-    """Hold events: the fields of :class:`Partons` and :class:`Reconstruction`, and the generator's ``weight`` ``(B,)``.
+    """Hold events: the fields of ``Partons`` and ``Reconstruction``, and the generator's ``weight`` ``(B,)``.
 
     ``has_jet`` says where a quark has a jet.
     """

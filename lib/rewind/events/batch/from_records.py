@@ -28,11 +28,11 @@ _ROLE_OF_RANK = np.array([0, 1, 2, 2, 3])
 
 
 def from_records(records: ak.Array, n_leptons: int) -> EventBatch:
-    """Return the events of records (:func:`rewind.events.load`) with ``n_leptons`` leptons, 1 or 2, and all their jets.
+    """Return the events of records (``rewind.events.load``) with ``n_leptons`` leptons, 1 or 2, and all their jets.
 
     The truth comes from ``GenPart``; what that does not tell is NaN or −1, and records without it have no truth.
     Raises InputError for an event with another number of leptons, with two of like charge, or that
-    :meth:`EventBatch.check` refuses.
+    ``EventBatch.check`` refuses.
     """
     if n_leptons not in (1, 2):
         raise InputError(f"n_leptons = {n_leptons}: the methods are for 1 or 2")

@@ -3,7 +3,7 @@
 Every pair of neutrinos belongs to the solution nearest to it, so that the solutions cut the space of momenta into
 cells. The cells depend on what was measured alone. Hence, if a posterior is calibrated, the share of its draws in a
 cell is the calibrated probability that the truth lies there, whatever the metric. Momenta (E, px, py, pz), GeV; legs
-as in :class:`~rewind.events.EventBatch`.
+as in ``EventBatch``.
 
 >>> valid = torch.tensor([[True, True, False, False]])
 >>> normalized(torch.tensor([[2.0, 2.0, 9.0, 9.0]]), valid).tolist()

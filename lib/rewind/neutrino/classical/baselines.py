@@ -1,4 +1,4 @@
-"""The classical methods on an :class:`~rewind.events.EventBatch`, called alike.
+"""The classical methods on an ``EventBatch``, called alike.
 
 >>> from rewind import events, paths
 >>> data = events.load_batch(paths.locate("data/samples/ttbar_dilepton_test.root"), 2)[:20]

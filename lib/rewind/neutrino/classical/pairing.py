@@ -1,6 +1,6 @@
 """Which jet belongs to the b of which leg: by distance or by mass, and how often that is right.
 
-A pairing is ``(B, 2)``: for each leg of an :class:`~rewind.events.EventBatch` the position of its jet, −1 where none is
+A pairing is ``(B, 2)``: for each leg of an ``EventBatch`` the position of its jet, −1 where none is
 known. Candidates are the ordered pairs of different b-tagged jets. Momenta (E, px, py, pz), GeV.
 """
 

@@ -119,7 +119,7 @@ def event_tensor(data: EventBatch, pairing: Tensor | None = None, *, solutions: 
 
     ``pairing`` ``(B, 2)``, the jets taken for the b of each leg by position, is told to the network; −1 where
     nothing is known, as it is everywhere if it is None. Without ``solutions`` the analytic ones are not worked out,
-    and none is present. Raises InputError for events that :meth:`~rewind.events.EventBatch.check` refuses, with fewer
+    and none is present. Raises InputError for events that ``EventBatch.check`` refuses, with fewer
     than two tagged jets or more than ``MAX_JETS`` jets (``data.with_jets(MAX_JETS)`` leaves some out), and for a
     pairing with jets that are not there.
     """

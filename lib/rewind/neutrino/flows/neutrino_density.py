@@ -24,7 +24,6 @@ from rewind.physics.circles import equal_directions
 __all__ = [
     "N_DIRECTIONS",
     "N_MASSES",
-    "Recoil",
     "angle_features",
     "compressed",
     "first_angle_density",

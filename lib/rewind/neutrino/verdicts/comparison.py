@@ -27,7 +27,7 @@ __all__ = ["Row", "compare", "row", "summary"]
 def compare(
     data: EventBatch, values: dict[str, Tensor], rng: np.random.Generator, *, n_replicas: int = 200
 ) -> dict[str, ResidualMetrics]:
-    """Return residual metrics, by name, of one value an event of each of :func:`quantities` that has a truth."""
+    """Return residual metrics, by name, of one value an event of each of ``quantities`` that has a truth."""
     truth = true_quantities(data)
     return {
         name: residual_metrics(truth[name], values[name], rng, weights=data.weight, n_replicas=n_replicas)
@@ -39,7 +39,7 @@ def compare(
 def summary(
     data: EventBatch, neutrinos: Tensor, pairing: Tensor, rng: np.random.Generator, *, n_replicas: int = 200
 ) -> dict[str, ResidualMetrics]:
-    """Return residual metrics of one solution an event, by name; see :func:`quantities` and :func:`compare`."""
+    """Return residual metrics of one solution an event, by name; see ``quantities`` and :func:`compare`."""
     data.require_truth("neutrinos")
     if neutrinos.ndim != 3:
         raise InputError(f"neutrinos of shape {tuple(neutrinos.shape)}: choose one solution an event for a summary")
@@ -75,7 +75,7 @@ def row(
     *,
     n_replicas: int = 100,
 ) -> Row:
-    """Return the line of one method: ``values`` of :func:`quantities`, one an event; m_tt ``edges`` for the bias."""
+    """Return the line of one method: ``values`` of ``quantities``, one an event; m_tt ``edges`` for the bias."""
     data.require_legs(2)
     true = true_quantities(data)["m_tt"]
     metrics = compare(data, values, rng, n_replicas=n_replicas)

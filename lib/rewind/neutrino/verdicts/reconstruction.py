@@ -1,7 +1,7 @@
 """What neutrinos make of an event: W bosons, tops and their masses, by the names under which they are compared.
 
 Neutrinos are ``(B, L, 3)``, or ``(B, n, L, 3)`` for n draws an event, by the legs of an
-:class:`~rewind.events.EventBatch`; NaN where a method has no solution. Momenta (E, px, py, pz), GeV.
+``EventBatch``; NaN where a method has no solution. Momenta (E, px, py, pz), GeV.
 
 >>> m_tt(torch.tensor([[300.0, 0.0, 0.0, 240.0], [300.0, 0.0, 0.0, -240.0]])).item()
 600.0
