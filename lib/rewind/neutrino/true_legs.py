@@ -3,7 +3,7 @@
 Legs come in the order of an ``EventBatch``, (t → b ℓ⁺ν, t̄ → b̄ ℓ⁻ν̄). Four-momenta
 (E, px, py, pz), GeV, float64.
 
->>> from rewind import paths
+>>> from rewind import events, paths
 >>> records = events.load(paths.locate("data/samples/ttbar_dilepton.root"))[:5]
 >>> before_shower(records).tops.shape
 torch.Size([5, 2, 4])
