@@ -20,7 +20,7 @@ from torch import Tensor
 
 from rewind import kinematics
 from rewind.errors import InputError
-from rewind.events.batch.truth_record import NEUTRINOS, by_leg, lepton_of
+from rewind.events.batch.truth_record import NEUTRINOS, by_charge, lepton_of
 
 __all__ = ["Legs", "after_radiation", "before_shower", "particle_b_jets"]
 
@@ -69,15 +69,15 @@ def after_radiation(records: ak.Array) -> Legs:
 
 
 def _legs(particles: ak.Array) -> Legs:
-    top, w, neutrino = (_by_charge(particles, kinds) for kinds in (_TOP, _W, NEUTRINOS))
+    groups = (_TOP, _W, NEUTRINOS)
+    top, w, neutrino = (_known(both, kinds) for both, kinds in zip(by_charge(particles, *groups), groups, strict=True))
     lepton = lepton_of(w, neutrino)
     w = lepton + neutrino
     return Legs(top, w, top - w, lepton, neutrino)
 
 
-def _by_charge(particles: ak.Array, kinds: tuple[int, ...]) -> Tensor:
-    """Return the one particle of ``kinds`` and the one antiparticle of each event, ``(B, 2, 4)``."""
-    both = by_leg(particles, kinds, np.ones(len(particles), int))
+def _known(both: np.ndarray, kinds: tuple[int, ...]) -> Tensor:
+    """Return the one particle of ``kinds`` and the one antiparticle of each event, ``(B, 2, 4)``, all of them known."""
     unknown = np.isnan(both[..., 0])
     if unknown.any():
         event, leg = np.argwhere(unknown)[0]

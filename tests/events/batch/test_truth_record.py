@@ -6,7 +6,7 @@ import pytest
 
 from rewind import kinematics
 from rewind.errors import InputError
-from rewind.events.batch.truth_record import INCOMING, UNRANKED, before_radiation, by_leg, quark_ranks, tth_ranks
+from rewind.events.batch.truth_record import INCOMING, UNRANKED, before_radiation, by_charge, quark_ranks, tth_ranks
 
 
 def test_ranks_name_the_quarks_of_each_parent(tth_records):
@@ -38,7 +38,7 @@ def test_quarks_before_radiation_make_their_parents(tth_records):
     quarks, kinds = before_radiation(tth_records, event, place)
     assert set(np.abs(kinds)) == {5}
     total = quarks.reshape(-1, 2, 4).sum(1)
-    higgs = by_leg(tth_records.GenPart, (25,), np.ones(len(ranks)))[:, 0]
+    higgs = by_charge(tth_records.GenPart, (25,))[0][:, 0]
     np.testing.assert_allclose(total, higgs, atol=1e-3)
     np.testing.assert_allclose(kinematics.mass(quarks), 4.8, atol=1e-3)
 

@@ -19,7 +19,7 @@ from rewind import kinematics
 from rewind.errors import InputError
 from rewind.events.batch.event_batch import EventBatch, Truth
 from rewind.events.batch.tensors import momenta, to_tensors, transverse
-from rewind.events.batch.truth_record import NEUTRINOS, UNRANKED, by_leg, lepton_of, quark_ranks
+from rewind.events.batch.truth_record import NEUTRINOS, UNRANKED, by_charge, by_leg, lepton_of, quark_ranks
 
 __all__ = ["from_records"]
 
@@ -69,27 +69,23 @@ def _truth(particles: ak.Array, charge: np.ndarray, parton: Tensor, mask: Tensor
     A lone lepton's leg is that of the true neutrino, if there is one: the lepton may be that of a b hadron.
     """
     n_leptons = charge.shape[1]
-    plus_first = by_leg(particles, NEUTRINOS, np.ones(len(charge), int))
-    known = np.isfinite(plus_first[..., 0])
+    neutrinos, w_bosons, tops, higgs = by_charge(particles, NEUTRINOS, (_W,), (_TOP,), (_HIGGS,))
+    known = np.isfinite(neutrinos[..., 0])
     only_one = known[:, 0] != known[:, 1]
     first = np.where(only_one & (n_leptons == 1), np.where(known[:, 0], 1, -1), np.sign(charge[:, 0]))
     first = first.astype(int)
-    neutrinos, w_bosons = (
-        torch.from_numpy(by_leg(particles, kinds, first)[:, :n_leptons].copy()) for kinds in (NEUTRINOS, (_W,))
-    )
+    neutrinos, w_bosons = (torch.from_numpy(by_leg(p, first)[:, :n_leptons].copy()) for p in (neutrinos, w_bosons))
     parton = np.where(mask, parton, -1)
-    for name, index in (
-        ("Jet.partonIdx", parton),
-        ("GenPart.genPartIdxMother", _rectangular(particles.genPartIdxMother)),
-    ):
+    kind, mother = _rectangular(particles.pdgId), _rectangular(particles.genPartIdxMother)
+    for name, index in (("Jet.partonIdx", parton), ("GenPart.genPartIdxMother", mother)):
         _require_within(name, index, ak.to_numpy(ak.num(particles)))
     return Truth(
         neutrinos=neutrinos[..., 1:].contiguous(),
         leptons=lepton_of(w_bosons, neutrinos),
-        tops=torch.from_numpy(by_leg(particles, (_TOP,), first)),
-        higgs=torch.from_numpy(by_leg(particles, (_HIGGS,), np.ones_like(first))[:, 0]),
-        b_jets=_b_jets(particles, parton, first),
-        jet_roles=_jet_roles(particles, parton, first),
+        tops=torch.from_numpy(by_leg(tops, first)),
+        higgs=torch.from_numpy(higgs[:, 0]),
+        b_jets=_b_jets(kind, mother, parton, first),
+        jet_roles=_jet_roles(kind, mother, parton, first),
     )
 
 
@@ -106,10 +102,10 @@ def _require_within(name: str, index: np.ndarray, sizes: np.ndarray) -> None:
         raise InputError(f"event {event}: {name} is {wrong}, but GenPart has {sizes[event]} entries")
 
 
-def _b_jets(particles: ak.Array, parton: np.ndarray, first: np.ndarray) -> Tensor:
+def _b_jets(kind: np.ndarray, mother: np.ndarray, parton: np.ndarray, first: np.ndarray) -> Tensor:
     """Return the jets ``(B, 2)`` that match a b quark that is a top's, or nobody's where no mother is told."""
-    kind, place = _rectangular(particles.pdgId), np.clip(parton, 0, None)
-    mother = np.take_along_axis(_rectangular(particles.genPartIdxMother), place, 1)
+    place = np.clip(parton, 0, None)
+    mother = np.take_along_axis(mother, place, 1)
     of_top = np.abs(np.take_along_axis(kind, np.clip(mother, 0, None), 1)) == _TOP  # not of a Higgs boson
     known = (parton >= 0) & (of_top | (mother < 0))
     flavour = np.where(known, np.take_along_axis(kind, place, 1), 0)
@@ -119,9 +115,8 @@ def _b_jets(particles: ak.Array, parton: np.ndarray, first: np.ndarray) -> Tenso
     return torch.from_numpy(np.where(flags.any(2), flags.argmax(2), -1))
 
 
-def _jet_roles(particles: ak.Array, parton: np.ndarray, first: np.ndarray) -> Tensor:
+def _jet_roles(kind: np.ndarray, mother: np.ndarray, parton: np.ndarray, first: np.ndarray) -> Tensor:
     """Return the places in ``ROLES`` ``(B, J)`` of the quarks that jets match."""
-    kind, mother = _rectangular(particles.pdgId), _rectangular(particles.genPartIdxMother)
     of = np.where(mother >= 0, np.take_along_axis(kind, np.clip(mother, 0, None), 1), 0)
     rank = quark_ranks(kind, of, first)
     role = np.where(rank == UNRANKED, -1, _ROLE_OF_RANK[np.minimum(rank, len(_ROLE_OF_RANK) - 1)])

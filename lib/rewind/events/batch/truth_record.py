@@ -1,7 +1,7 @@
 """The truth record of events: its particles by leg, what its quarks stem from, and their momenta before radiation.
 
 >>> particles = ak.Array([{"pt": 40.0, "eta": 0.0, "phi": 0.0, "mass": 0.0, "pdgId": -12}])[None]
->>> by_leg(particles, NEUTRINOS, np.array([-1]))[0, :, :2].tolist()
+>>> by_leg(*by_charge(particles, NEUTRINOS), np.array([-1]))[0, :, :2].tolist()
 [[40.0, 40.0], [nan, nan]]
 """
 
@@ -16,7 +16,17 @@ from rewind import kinematics
 from rewind.errors import InputError
 from rewind.events.batch.tensors import momenta
 
-__all__ = ["INCOMING", "NEUTRINOS", "UNRANKED", "before_radiation", "by_leg", "lepton_of", "quark_ranks", "tth_ranks"]
+__all__ = [
+    "INCOMING",
+    "NEUTRINOS",
+    "UNRANKED",
+    "before_radiation",
+    "by_charge",
+    "by_leg",
+    "lepton_of",
+    "quark_ranks",
+    "tth_ranks",
+]
 
 INCOMING = 2
 """Incoming partons, which stand first in ``LHEPart`` and are not in ``GenPart``."""
@@ -32,20 +42,28 @@ UNRANKED = 99
 """The rank of what is no quark of a top, W or Higgs boson."""
 
 
-def by_leg(particles: ak.Array, kinds: tuple[int, ...], first: np.ndarray) -> np.ndarray:
-    """Return momenta ``(B, 2, 4)``, GeV, of the one particle and the one antiparticle of PDG codes ``kinds``.
+def by_charge(particles: ak.Array, *groups: tuple[int, ...]) -> list[np.ndarray]:
+    """Return, for each group of PDG codes, momenta ``(B, 2, 4)``, GeV, of the one particle and the one antiparticle.
 
-    That with the sign ``first`` ``(B,)``, 1 or −1, comes first. NaN where an event has none or several.
+    NaN where an event has none or several.
     """
-    kind = ak.to_numpy(ak.flatten(particles.pdgId))
+    kind, p = ak.to_numpy(ak.flatten(particles.pdgId)), momenta(particles)
     event = np.repeat(np.arange(len(particles)), ak.to_numpy(ak.num(particles)))
-    chosen = np.isin(np.abs(kind), kinds)
-    place = event[chosen], (np.sign(kind[chosen]) != first[event[chosen]]).astype(int)
-    out, counts = np.full((len(particles), 2, 4), np.nan), np.zeros((len(particles), 2), int)
-    out[place] = momenta(particles)[chosen]
-    np.add.at(counts, place, 1)
-    out[counts != 1] = np.nan
-    return out
+    both = []
+    for codes in groups:
+        chosen = np.isin(np.abs(kind), codes)
+        place = event[chosen], (kind[chosen] < 0).astype(int)
+        out, counts = np.full((len(particles), 2, 4), np.nan), np.zeros((len(particles), 2), int)
+        out[place] = p[chosen]
+        np.add.at(counts, place, 1)
+        out[counts != 1] = np.nan
+        both.append(out)
+    return both
+
+
+def by_leg(both: np.ndarray, first: np.ndarray) -> np.ndarray:
+    """Return what :func:`by_charge` does ``(B, 2, 4)`` with the charge ``first`` ``(B,)``, 1 or −1, in front."""
+    return np.where(first[:, None, None] == 1, both, both[:, ::-1])
 
 
 def lepton_of(w_bosons: Tensor, neutrinos: Tensor) -> Tensor:
