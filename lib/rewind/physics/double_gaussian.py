@@ -20,7 +20,7 @@ from torch.distributions import Normal
 
 from rewind.errors import InputError
 from rewind.physics.constraints import refuse, relative_weights
-from rewind.random_numbers import require_generator
+from rewind.random_numbers import optional_generator
 
 __all__ = ["DoubleGaussian", "fit"]
 
@@ -75,10 +75,10 @@ class DoubleGaussian:
         self._check(energy)
         return _survival(self.parameters, torch.as_tensor(least, dtype=energy.dtype), energy)
 
-    def sample(self, energy: Tensor, generator: torch.Generator) -> Tensor:
-        """Return one measured energy ``(B,)`` for each parton."""
+    def sample(self, energy: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Return one measured energy ``(B,)`` for each parton; without a generator, from torch's global one."""
         self._check(energy)
-        generator = require_generator(generator)
+        generator = optional_generator(generator)
         fraction, *gaussians = _components(self.parameters, energy)
         first = torch.rand(energy.shape, generator=generator, dtype=energy.dtype) < fraction
         mean, sigma = (torch.where(first, *pair) for pair in zip(*gaussians, strict=True))
