@@ -11,20 +11,39 @@ flattened, the last observable running fastest, under- and overflow of each axis
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
+from typing import NamedTuple
 
 import hist
 import numpy as np
 from hist.axis import AxesMixin, Variable
 from numpy.typing import ArrayLike, NDArray
+from scipy.sparse import csr_array
 
 from rewind.errors import InputError
 from rewind.stats.bootstrap import Estimate, as_samples
 
-__all__ = ["ResponseMatrix", "response_matrix"]
+__all__ = ["Parts", "ResponseMatrix", "histogram_of_draws", "response_matrix", "response_of_draws"]
 
 Edges = AxesMixin | ArrayLike
+
+
+class Parts(NamedTuple):
+    """Hold what a response says of the bins within the edges: ``yields`` ``(R, T)``, ``misses`` ``(T,)``, ``fakes``.
+
+    A miss is generated within the true edges, and reconstructed beyond the others or not at all; a fake ``(R,)`` is
+    reconstructed within the edges and generated beyond them.
+    """
+
+    yields: NDArray[np.float64]
+    misses: NDArray[np.float64]
+    fakes: NDArray[np.float64]
+
+    @property
+    def truth(self) -> NDArray[np.float64]:
+        """Return all that is generated in each true bin ``(T,)``."""
+        return self.yields.sum(0) + self.misses
 
 
 @dataclass(frozen=True)
@@ -32,18 +51,58 @@ class ResponseMatrix:
     """Hold sums of weights ``counts`` and of their squares ``squares``, ``(R + 1, T)`` each.
 
     R and T count the bins of all reconstructed and all true axes, under- and overflow included; the last row holds
-    events without a reconstructed value, the unsolved ones.
+    events without a reconstructed value, the unsolved ones. Where an event has several reconstructed values, its
+    draws, ``shared`` ``(T, R + 1, R + 1)`` holds the sums of products of what each event brings to two cells.
+    ``kept`` names the bins of both kinds that count as within the edges, where these are fewer than the axes have.
     """
 
     reconstructed: tuple[AxesMixin, ...]
     true: tuple[AxesMixin, ...]
     counts: NDArray[np.float64]
     squares: NDArray[np.float64]
+    shared: NDArray[np.float64] | None = None
+    kept: tuple[NDArray[np.bool_], NDArray[np.bool_]] | None = None
 
     @property
     def inside(self) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """Return which reconstructed bins ``(R,)`` and which true ones ``(T,)`` are within the edges of all axes."""
-        return _inside(self.reconstructed), _inside(self.true)
+        return self.kept or (_inside(self.reconstructed), _inside(self.true))
+
+    @property
+    def parts(self) -> Parts:
+        """Return sums of weights within the edges, by what becomes of an event; their total is that of all bins."""
+        return self._parts(self.counts)
+
+    @property
+    def variances(self) -> Parts:
+        """Return sums of squared weights as :attr:`parts` does sums of weights: their variances."""
+        return self._parts(self.squares)
+
+    def _parts(self, sums: NDArray[np.float64]) -> Parts:
+        rows, columns = self.inside
+        yields = sums[:-1][np.ix_(rows, columns)]
+        outside = sums[:-1][:, columns][~rows].sum(0) + sums[-1, columns]
+        return Parts(yields, outside, sums[:-1][rows][:, ~columns].sum(1))
+
+    def restricted(self, *, true: ArrayLike | None = None, reconstructed: ArrayLike | None = None) -> ResponseMatrix:
+        """Return the response with the flagged bins alone, of those within the edges; others become misses and fakes.
+
+        Raises InputError for flags of another length and where no bin is left.
+        """
+        rows, columns = (inside.copy() for inside in self.inside)
+        for inside, flags, name in ((rows, reconstructed, "reconstructed"), (columns, true, "true")):
+            if flags is None:
+                continue
+            flags = np.asarray(flags, dtype=bool)
+            if flags.shape != (inside.sum(),) or not flags.any():
+                raise InputError(f"{name} bins to keep: {inside.sum()} flags are needed, of which one is set")
+            inside[inside] = flags
+        return replace(self, kept=(rows, columns))
+
+    def scaled(self, factor: float) -> ResponseMatrix:
+        """Return the response of a simulation of ``factor`` times the luminosity, by its weights."""
+        shared = None if self.shared is None else self.shared * factor**2
+        return replace(self, counts=self.counts * factor, squares=self.squares * factor**2, shared=shared)
 
     @property
     def solved(self) -> NDArray[np.float64]:
@@ -132,16 +191,87 @@ def response_matrix(
     reconstructed, truth = (values.reshape(len(values), -1 if values.size else 1) for values in (reconstructed, truth))
     rows = _axes(axes_reconstructed, one, reconstructed.shape[1])
     columns = rows if axes_true is None else _axes(axes_true, one, truth.shape[1])
-    weights = np.ones(len(truth)) if weights is None else np.asarray(weights, dtype=np.float64)
-    if weights.shape != (len(truth),) or not np.isfinite(weights).all():
-        raise InputError(f"weights of shape {weights.shape}: {len(truth)} finite ones are needed")
-    n_rows, n_columns = (int(np.prod([axis.extent for axis in axes])) for axes in (rows, columns))
-    solved = np.isfinite(reconstructed).all(1)
-    row = np.where(solved, _flat_bin(np.where(solved[:, None], reconstructed, 0.0), rows), n_rows)
-    cell = row * n_columns + _flat_bin(truth, columns)
+    weights = _weights(weights, len(truth))
+    n_rows, n_columns = map(_extent, (rows, columns))
+    cell = _solved_bin(reconstructed, rows) * n_columns + _flat_bin(truth, columns)
     shape = (n_rows + 1, n_columns)
     sums = (np.bincount(cell, values, n_columns * (n_rows + 1)).reshape(shape) for values in (weights, weights**2))
     return ResponseMatrix(rows, columns, *sums)
+
+
+def response_of_draws(
+    draws: ArrayLike,
+    truth: ArrayLike,
+    axes_reconstructed: Edges | Sequence[Edges],
+    axes_true: Edges | Sequence[Edges] | None = None,
+    *,
+    weights: ArrayLike | None = None,
+) -> ResponseMatrix:
+    """Return the response where an event has n reconstructed values, ``(B, n)`` or ``(B, n, D)``, each of weight 1/n.
+
+    The draws of an event are no events of their own: ``shared`` holds what they have in common. Otherwise, and in what
+    is refused, like :func:`response_matrix`.
+    """
+    truth = as_samples(truth, "true values")
+    one = truth.ndim == 1
+    rows = _axes(axes_reconstructed, one, 1 if one else truth.shape[1])
+    columns = rows if axes_true is None else _axes(axes_true, one, 1 if one else truth.shape[1])
+    shares = _shares(draws, truth.ndim, rows)
+    if shares.shape[0] != len(truth):
+        raise InputError(f"draws of {shares.shape[0]} events, truth of {len(truth)}: one row an event each is needed")
+    weights = _weights(weights, len(truth))
+    at = _flat_bin(truth.reshape(len(truth), -1), columns)
+    weighted = shares * weights[:, None]
+    shared = np.zeros((_extent(columns), shares.shape[1], shares.shape[1]))
+    for column in np.unique(at):
+        part = weighted[np.flatnonzero(at == column)]
+        shared[column] = (part.T @ part).toarray()
+    true = csr_array((np.ones(len(at)), (np.arange(len(at)), at)), shape=(len(at), _extent(columns)))
+    squares = np.diagonal(shared, axis1=1, axis2=2).T.copy()
+    return ResponseMatrix(rows, columns, (weighted.T @ true).toarray(), squares, shared)
+
+
+def histogram_of_draws(
+    draws: ArrayLike, axes: Edges | Sequence[Edges], *, weights: ArrayLike | None = None
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the yields ``(R,)`` within the edges of events with draws ``(B, n)`` or ``(B, n, D)`` of weight 1/n each.
+
+    The covariance ``(R, R)`` is that of Poisson numbers of independent events, whose draws are none.
+    """
+    draws = np.asarray(draws, dtype=np.float64)
+    rows = _axes(axes, draws.ndim == 2, draws.shape[-1] if draws.ndim == 3 else 1)
+    weighted = _shares(draws, draws.ndim - 1, rows) * _weights(weights, len(draws))[:, None]
+    inside = np.r_[_inside(rows), False]
+    return weighted.sum(0)[inside], (weighted.T @ weighted).toarray()[np.ix_(inside, inside)]
+
+
+def _shares(draws: ArrayLike, ndim: int, rows: tuple[AxesMixin, ...]) -> csr_array:
+    """Return the share ``(B, R + 1)`` of each event's draws in each bin, the unsolved ones last."""
+    draws = np.asarray(draws, dtype=np.float64)
+    if draws.ndim != ndim + 1 or draws.shape[1] < 1:
+        raise InputError(f"draws of shape {draws.shape}: (events, draws), then an axis of observables if they are many")
+    n_events, n_draws = draws.shape[:2]
+    bins = _solved_bin(draws.reshape(n_events * n_draws, -1), rows)
+    events = np.repeat(np.arange(n_events), n_draws)
+    shape = (n_events, _extent(rows) + 1)
+    return csr_array((np.full(len(bins), 1 / n_draws), (events, bins)), shape=shape)
+
+
+def _weights(weights: ArrayLike | None, n: int) -> NDArray[np.float64]:
+    weights = np.ones(n) if weights is None else np.asarray(weights, dtype=np.float64)
+    if weights.shape != (n,) or not np.isfinite(weights).all():
+        raise InputError(f"weights of shape {weights.shape}: {n} finite ones are needed")
+    return weights
+
+
+def _extent(axes: Sequence[AxesMixin]) -> int:
+    return int(np.prod([axis.extent for axis in axes]))
+
+
+def _solved_bin(values: NDArray[np.float64], axes: Sequence[AxesMixin]) -> NDArray[np.int64]:
+    """Return the flat bin ``(B,)`` of ``values`` ``(B, D)``, after the last one where they are not all finite."""
+    solved = np.isfinite(values).all(1)
+    return np.where(solved, _flat_bin(np.where(solved[:, None], values, 0.0), axes), _extent(axes))
 
 
 def _axes(axes: Edges | Sequence[Edges], one: bool, n: int) -> tuple[AxesMixin, ...]:

@@ -1,0 +1,1 @@
+"""Spectra unfolded: in bins, by weights, by generators; with background, fakes and misses."""

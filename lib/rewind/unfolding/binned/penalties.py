@@ -1,0 +1,101 @@
+"""What a regularisation holds against a spectrum: curvature, in slices of one observable or in flat bins.
+
+A penalty is a matrix ``(P, T)``; what it makes of a spectrum, squared and summed, is added to χ².
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from hist.axis import AxesMixin
+from numpy.typing import NDArray
+
+from rewind.errors import InputError
+from rewind.stats import ResponseMatrix
+
+__all__ = ["curvature", "differences", "flat_curvature", "flat_differences"]
+
+Array = NDArray[np.float64]
+_CORNER = 1e-5  # on the diagonal of second differences, so that they have an inverse (hep-ph/9509307, section 4)
+
+
+def flat_curvature(n: int) -> Array:
+    """Return second differences ``(n − 2, n)`` of neighbouring bins, whatever these are.
+
+    >>> flat_curvature(4).tolist()
+    [[1.0, -2.0, 1.0, 0.0], [0.0, 1.0, -2.0, 1.0]]
+    """
+    return np.diff(np.eye(n), 2, axis=0)
+
+
+def flat_differences(n: int) -> Array:
+    """Return the second differences ``(n, n)`` of hep-ph/9509307: −1 in the corners, 1e-5 more on the diagonal.
+
+    >>> flat_differences(3).round(1).tolist()
+    [[-1.0, 1.0, 0.0], [1.0, -2.0, 1.0], [0.0, 1.0, -1.0]]
+    """
+    if n < 2:
+        raise InputError(f"second differences of {n} bins: at least two are needed")
+    first = np.diff(np.eye(n), axis=0)
+    return -first.T @ first + _CORNER * np.eye(n)
+
+
+def curvature(response: ResponseMatrix) -> Array:
+    """Return second derivatives ``(P, T)`` of a spectrum's density along each true axis, within slices.
+
+    They go by bin widths and centres, in units in which bins of equal width have 1, −2, 1. No derivative crosses the
+    edge of a slice, or a bin that is left out or has no end.
+    """
+    axes, kept = response.true, response.inside[1]
+    rows: list[Array] = []
+    volumes = _volumes(axes)
+    for which, axis in enumerate(axes):
+        widths, centres = axis.widths, axis.centers
+        scale = np.mean(widths[np.isfinite(widths)]) ** 2
+        for bins, places in _neighbours(axes, kept, which, 3):
+            before, after = np.diff(centres[places])
+            if not np.isfinite([before, after, *volumes[bins]]).all():
+                continue
+            steps = np.array([1 / before, -1 / before - 1 / after, 1 / after]) * 2 / (before + after)
+            row = np.zeros(len(kept))
+            row[bins] = steps * scale / volumes[bins]
+            rows.append(row[kept])
+    return np.array(rows).reshape(-1, int(kept.sum()))
+
+
+def differences(response: ResponseMatrix) -> Array:
+    """Return second differences ``(P, T)`` along each true axis, within slices, with :func:`flat_differences`' corners.
+
+    With one axis these are the flat ones.
+    """
+    axes, kept = response.true, response.inside[1]
+    total = []
+    for which in range(len(axes)):
+        laplacian = np.zeros((len(kept), len(kept)))
+        for bins, _ in _neighbours(axes, kept, which, 2):
+            laplacian[np.ix_(bins, bins)] -= np.array([[1, -1], [-1, 1]])
+        total.append((laplacian + _CORNER * np.eye(len(kept)))[np.ix_(kept, kept)])
+    return np.vstack(total)
+
+
+def _volumes(axes: Sequence[AxesMixin]) -> Array:
+    """Return the product of a bin's widths over their means ``(T,)``, flow bins infinite."""
+    volume = np.ones(1)
+    for axis in axes:
+        mean = np.mean(axis.widths[np.isfinite(axis.widths)])
+        volume = np.multiply.outer(volume, np.r_[np.inf, axis.widths / mean, np.inf]).ravel()
+    return volume
+
+
+def _neighbours(
+    axes: Sequence[AxesMixin], kept: NDArray[np.bool_], which: int, n: int
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Yield flat bins and places on an axis of ``n`` kept bins in a row along it."""
+    shape = [axis.extent for axis in axes]
+    flat = np.moveaxis(np.arange(len(kept)).reshape(shape), which, -1).reshape(-1, shape[which])
+    for line in flat:
+        for start in range(1, shape[which] - n):
+            bins = line[start : start + n]
+            if kept[bins].all():
+                yield bins, np.arange(start - 1, start - 1 + n)
