@@ -144,7 +144,7 @@ def _bare(response: ArrayLike, truth: ArrayLike | None) -> Parts:
         raise InputError("truth: the simulated yield of each true bin is needed, as the response is a bare array")
     generated = _vector(truth, "truth", yields.shape[1])
     if (generated < 0).any():
-        raise InputError(f"truth: {generated.min():g} in bin {generated.argmin()}; merge bins whose weights sum below 0")
+        raise InputError(f"truth: {generated.min():g} in bin {generated.argmin()}; merge bins with a negative sum")
     excess = yields.sum(0) - generated * (1 + _ROUNDING)
     if (excess > 0).any():
         worst = int(excess.argmax())

@@ -41,7 +41,7 @@ def minimise(problem: Problem, penalty: Array, aim: Array) -> Minimum:
     whitening = problem.whitening()
     n_rows, n_columns = problem.yields.shape
     if n_rows < n_columns:
-        raise InputError(f"response of {n_rows} by {n_columns} bins: fewer reconstructed than true ones; merge true bins")
+        raise InputError(f"response of {n_rows} by {n_columns} bins: fewer reconstructed than true; merge true bins")
     stacked = np.vstack([whitening @ problem.yields, penalty])
     scale = np.linalg.norm(stacked, axis=0)
     if len(stacked) < n_columns or (scale == 0).any():

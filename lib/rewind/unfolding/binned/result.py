@@ -21,8 +21,8 @@ class Derivatives:
     """Hold how y = x / truth follows data and simulation, to first order.
 
     ``data`` ``(T, R)`` and ``fakes`` ``(T, R)``; that by the yield of cell (r, s) is
-    Σ_a ``left[a, r]`` ``right[a, t, s]`` + Σ_b ``left_by_true[b, t, r]`` ``right_of_all[b, s]`` (few terms, where a full
-    array would have R T² entries), and ``truth`` ``(T, T)`` that by the simulated truth at fixed yields.
+    Σ_a ``left[a, r]`` ``right[a, t, s]`` + Σ_b ``left_by_true[b, t, r]`` ``right_of_all[b, s]`` (few terms, where a
+    full array would have R T² entries), and ``truth`` ``(T, T)`` that by the simulated truth at fixed yields.
     """
 
     data: Array
@@ -44,9 +44,9 @@ class Unfolded:
     """Hold an unfolded spectrum ``values`` ``(T,)``: absolute yields of true bins, corrected for efficiency.
 
     ``covariance`` ``(T, T)`` is the data's; ``simulation_covariance`` that of the simulation's finite sample, None
-    where its variances are not known. ``jacobian`` ``(T, R)`` is ∂values/∂data, ``folded`` ``(R,)`` what data the values
-    make one expect, ``folded_chi2`` its χ². NaN stands in true bins that are not ``determined``, as they are never
-    reconstructed, and in rows of ``folded`` that are not ``reachable``.
+    where its variances are not known. ``jacobian`` ``(T, R)`` is ∂values/∂data, ``folded`` ``(R,)`` the data that the
+    values make one expect, ``folded_chi2`` their χ². NaN stands in true bins that are not ``determined``, as they are
+    never reconstructed, and in rows of ``folded`` that are not ``reachable``.
     """
 
     values: Array

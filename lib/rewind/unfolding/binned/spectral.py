@@ -55,7 +55,7 @@ class SpectralAnalysis:
         """
         problem = self.problem
         if not (isinstance(k, int | np.integer) and 1 <= k <= len(self.sizes)):
-            raise InputError(f"k = {k}: it must be a whole number from 1 to {len(self.sizes)}, the number of components")
+            raise InputError(f"k = {k}: a whole number from 1 to {len(self.sizes)} is needed, one of the components")
         size = self.sizes[k - 1]
         penalty = size * self.differences * self._per_truth
         minimum = minimise(problem, penalty, np.zeros(len(penalty)))
