@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from rewind.errors import InputError
 from rewind.stats import ResponseMatrix
@@ -46,7 +46,7 @@ class Unfolded:
     ``covariance`` ``(T, T)`` is the data's; ``simulation_covariance`` that of the simulation's finite sample, None
     where its variances are not known. ``jacobian`` ``(T, R)`` is ∂values/∂data, ``folded`` ``(R,)`` the data that the
     values make one expect, ``folded_chi2`` their χ². NaN stands in true bins that are not ``determined``, as they are
-    never reconstructed, and in rows of ``folded`` that are not ``reachable``.
+    never reconstructed, and in rows of ``folded`` that are not ``reachable``. ``problem`` is what was unfolded.
     """
 
     values: Array
@@ -57,6 +57,7 @@ class Unfolded:
     folded_chi2: float
     determined: NDArray[np.bool_]
     reachable: NDArray[np.bool_]
+    problem: Problem = field(repr=False)
 
     @property
     def errors(self) -> Array:
@@ -75,6 +76,20 @@ class Unfolded:
         """Return the data's correlations ``(T, T)``."""
         with np.errstate(invalid="ignore"):
             return self.covariance / np.outer(self.errors, self.errors)
+
+    def expected_data(self, spectrum: ArrayLike) -> Array:
+        """Return the data ``(R,)`` that true yields ``(T,)`` make one expect, background included.
+
+        Bins that are not determined or not reachable bring nothing. Raises InputError for yields that are not finite.
+        """
+        spectrum, problem = np.asarray(spectrum, dtype=np.float64), self.problem
+        if spectrum.shape != self.determined.shape or not np.isfinite(spectrum[self.determined]).all():
+            raise InputError(f"spectrum of shape {spectrum.shape}: {len(self.determined)} finite yields are needed")
+        data, known = np.zeros(len(self.reachable)), problem.purity > 0
+        data[np.flatnonzero(self.reachable)[known]] = (
+            problem.folded(spectrum[self.determined])[known] / problem.purity[known]
+        )
+        return data
 
 
 def global_correlation(covariance: Array) -> Array:
@@ -123,6 +138,7 @@ def finish(problem: Problem, ratio: Array, derivatives: Derivatives, data_covari
         folded_chi2=problem.folded_chi2(values),
         determined=problem.determined,
         reachable=problem.reachable,
+        problem=problem,
     )
 
 
