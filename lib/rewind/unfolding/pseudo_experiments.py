@@ -239,9 +239,7 @@ def _unfolded(
     bar = tqdm(data, desc="toys", disable=not (visible() if progress is None else progress))
     with warnings.catch_warnings():
         warnings.simplefilter("once")
-        for i, observed in enumerate(
-            tqdm(data, desc="toys", disable=not (visible() if progress is None else progress))
-        ):
+        for i, observed in enumerate(bar):
             try:
                 result = unfold(observed)
             except InputError as reason:

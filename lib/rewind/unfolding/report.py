@@ -42,7 +42,7 @@ from rewind.unfolding.pseudo_experiments import Errors, PseudoExperiments, data_
 __all__ = ["Report", "report"]
 
 Array = NDArray[np.float64]
-_UNFOLDED = "the unfolded spectrum"
+_UNFOLDED = "the unfolded spectrum, folded back"
 _WIDTH, _LONGEST_TABLE = 88, 40
 
 
@@ -153,7 +153,7 @@ def _heading(page: Report) -> list[str]:
     result, fit = page.result, page.fit
     correlations = "none, the covariance has no inverse"
     if page.global_correlations is not None:
-        correlations = _range(page.global_correlations, ".2f")
+        correlations = _range(page.global_correlations, ".3f")
     lines = [
         ("unfolded", f"{len(result.determined)} true from {len(result.reachable)} reconstructed bins{_flags(result)}"),
         ("condition number", f"response {page.conditions.response:.3g}, whitened {page.conditions.whitened:.3g}"),
@@ -225,7 +225,7 @@ def _table(page: Report) -> list[str]:
         "coverage": [f"{toys.coverage[i]:.3f}" for i in range(len(result.values))],
     }
     if page.global_correlations is not None:
-        columns["ρ"] = [f"{x:.2f}" for x in page.global_correlations]
+        columns["ρ"] = [f"{x:.3f}" for x in page.global_correlations]
     widths = {name: max(len(name), *map(len, cells)) for name, cells in columns.items()}
     rows = zip(*columns.values(), strict=True)
     return [
