@@ -19,7 +19,7 @@ import hist
 import numpy as np
 from hist.axis import AxesMixin, Variable
 from numpy.typing import ArrayLike, NDArray
-from scipy.sparse import csr_array
+from scipy.sparse import csr_array, diags_array
 
 from rewind.errors import InputError
 from rewind.stats.bootstrap import Estimate, as_samples
@@ -221,7 +221,7 @@ def response_of_draws(
         raise InputError(f"draws of {shares.shape[0]} events, truth of {len(truth)}: one row an event each is needed")
     weights = _weights(weights, len(truth))
     at = _flat_bin(truth.reshape(len(truth), -1), columns)
-    weighted = shares * weights[:, None]
+    weighted = diags_array(weights).tocsr() @ shares
     shared = np.zeros((_extent(columns), shares.shape[1], shares.shape[1]))
     for column in np.unique(at):
         part = weighted[np.flatnonzero(at == column)]
@@ -240,7 +240,7 @@ def histogram_of_draws(
     """
     draws = np.asarray(draws, dtype=np.float64)
     rows = _axes(axes, draws.ndim == 2, draws.shape[-1] if draws.ndim == 3 else 1)
-    weighted = _shares(draws, draws.ndim - 1, rows) * _weights(weights, len(draws))[:, None]
+    weighted = diags_array(_weights(weights, len(draws))).tocsr() @ _shares(draws, draws.ndim - 1, rows)
     inside = np.r_[_inside(rows), False]
     return weighted.sum(0)[inside], (weighted.T @ weighted).toarray()[np.ix_(inside, inside)]
 
@@ -254,7 +254,9 @@ def _shares(draws: ArrayLike, ndim: int, rows: tuple[AxesMixin, ...]) -> csr_arr
     bins = _solved_bin(draws.reshape(n_events * n_draws, -1), rows)
     events = np.repeat(np.arange(n_events), n_draws)
     shape = (n_events, _extent(rows) + 1)
-    return csr_array((np.full(len(bins), 1 / n_draws), (events, bins)), shape=shape)
+    shares = csr_array((np.full(len(bins), 1 / n_draws), (events, bins)), shape=shape)
+    shares.sum_duplicates()
+    return shares
 
 
 def _weights(weights: ArrayLike | None, n: int) -> NDArray[np.float64]:
