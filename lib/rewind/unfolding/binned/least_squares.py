@@ -63,28 +63,17 @@ class Tikhonov:
 
     def __init__(self, problem: Problem, penalty: ArrayLike | None = None, *, area: bool = True):
         self.problem = problem
-        n = len(problem.determined)
-        if penalty is None:
-            penalty = penalties.flat_curvature(n) if problem.record is None else penalties.curvature(problem.record)
-        penalty = np.array(penalty, dtype=np.float64)
-        if penalty.ndim != 2 or penalty.shape[1] != n or not np.isfinite(penalty).all():
-            raise InputError(f"penalty of shape {penalty.shape}: finite rows over {n} true bins are needed")
-        self.penalty = penalty[~penalty[:, ~problem.determined].any(1)][:, problem.determined]
+        self.penalty = penalties.on_yields(problem, penalty)
         self._minimise = minimise_with_area if area else minimise
 
     def minimum(self, tau: float) -> Minimum:
         """Return the minimum at a strength; raise InputError for one that is negative or not finite."""
-        if not (np.isfinite(tau) and tau >= 0):
-            raise InputError(f"tau = {tau}: a finite strength that is not negative is needed")
-        scaled = tau * self.penalty
-        return self._minimise(self.problem, scaled * self.problem.truth, scaled @ self.problem.prior)
+        return self._minimise(self.problem, *penalties.scaled(self.problem, self.penalty, tau))
 
     def unfold(self, tau: float) -> Unfolded:
         """Return the result at a strength, which counts as fixed in its covariances."""
         problem, minimum = self.problem, self.minimum(tau)
-        values, square = problem.truth * minimum.ratio, tau**2 * self.penalty.T @ self.penalty
-        moved = minimum.ratio - 1 if problem.prior_is_truth else minimum.ratio
-        by_truth = np.diag(square @ (values - problem.prior)) + problem.truth[:, None] * square * moved
+        by_truth = penalties.by_truth(problem, self.penalty, tau, minimum.ratio)
         return finish(problem, minimum.ratio, derivatives(problem, minimum, by_truth), problem.weight)
 
     def strengths(self, n: int = 60) -> Array:

@@ -9,15 +9,48 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 from hist.axis import AxesMixin
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from rewind.errors import InputError
 from rewind.stats import ResponseMatrix
+from rewind.unfolding.binned.problem import Problem
 
-__all__ = ["curvature", "differences", "flat_curvature", "flat_differences"]
+__all__ = ["by_truth", "curvature", "differences", "flat_curvature", "flat_differences", "on_yields", "scaled"]
 
 Array = NDArray[np.float64]
 _CORNER = 1e-5  # on the diagonal of second differences, so that they have an inverse (hep-ph/9509307, section 4)
+
+
+def on_yields(problem: Problem, given: ArrayLike | None) -> Array:
+    """Return a caller's penalty ``(P, T)`` on yields, or the curvature, without the rows that need bins left out.
+
+    Raises InputError for another number of true bins and entries that are not finite.
+    """
+    n = len(problem.determined)
+    if given is None:
+        given = flat_curvature(n) if problem.record is None else curvature(problem.record)
+    penalty = np.array(given, dtype=np.float64)
+    if penalty.ndim != 2 or penalty.shape[1] != n or not np.isfinite(penalty).all():
+        raise InputError(f"penalty of shape {penalty.shape}: finite rows over {n} true bins are needed")
+    return penalty[~penalty[:, ~problem.determined].any(1)][:, problem.determined]
+
+
+def scaled(problem: Problem, penalty: Array, tau: float) -> tuple[Array, Array]:
+    """Return M ``(P, T)`` and m ``(P,)`` with τ²|L(x − x₀)|² = |M y − m|², x₀ the prior.
+
+    Raises InputError for a strength τ that is negative or not finite.
+    """
+    if not (np.isfinite(tau) and tau >= 0):
+        raise InputError(f"tau = {tau}: a finite strength that is not negative is needed")
+    stronger = tau * penalty
+    return stronger * problem.truth, stronger @ problem.prior
+
+
+def by_truth(problem: Problem, penalty: Array, tau: float, ratio: Array) -> Array:
+    """Return how half the gradient of τ²|L(x − x₀)|² by y follows the simulated truth ``(T, T)``, at fixed y."""
+    square = tau**2 * penalty.T @ penalty
+    moved = ratio - 1 if problem.prior_is_truth else ratio
+    return np.diag(square @ (problem.truth * ratio - problem.prior)) + problem.truth[:, None] * square * moved
 
 
 def flat_curvature(n: int) -> Array:

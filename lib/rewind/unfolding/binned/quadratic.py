@@ -16,7 +16,7 @@ from rewind.errors import InputError
 from rewind.unfolding.binned.problem import Problem
 from rewind.unfolding.binned.result import Derivatives
 
-__all__ = ["Minimum", "derivatives", "minimise", "minimise_with_area"]
+__all__ = ["Minimum", "decomposed", "derivatives", "minimise", "minimise_with_area"]
 
 Array = NDArray[np.float64]
 _SINGULAR = 1e-13
@@ -43,6 +43,19 @@ def minimise(problem: Problem, penalty: Array, aim: Array) -> Minimum:
     if n_rows < n_columns:
         raise InputError(f"response of {n_rows} by {n_columns} bins: fewer reconstructed than true; merge true bins")
     stacked = np.vstack([whitening @ problem.yields, penalty])
+    directions, root = decomposed(stacked)
+    pseudo_inverse = root @ directions.T
+    by_data = pseudo_inverse[:, : len(whitening)] @ whitening
+    ratio = by_data @ (problem.data - problem.background) + pseudo_inverse[:, len(whitening) :] @ aim
+    return Minimum(ratio, pseudo_inverse @ pseudo_inverse.T, by_data)
+
+
+def decomposed(stacked: Array) -> tuple[Array, Array]:
+    """Return orthonormal columns Q ``(K, T)`` and C ``(T, T)`` with ``stacked`` C = Q, so that C Cᵀ = (AᵀA)⁻¹.
+
+    Raises InputError where the rows do not determine every column.
+    """
+    n_columns = stacked.shape[1]
     scale = np.linalg.norm(stacked, axis=0)
     if len(stacked) < n_columns or (scale == 0).any():
         raise InputError("response: the data say nothing of some true bin; merge bins or regularise")
@@ -53,10 +66,7 @@ def minimise(problem: Problem, penalty: Array, aim: Array) -> Minimum:
             f"response: singular, {int((sizes > _SINGULAR * sizes[0]).sum())} of {n_columns} true bins can be told "
             "apart; merge bins or regularise"
         )
-    pseudo_inverse = solve_triangular(triangle, directions.T) / scale[:, None]
-    by_data = pseudo_inverse[:, : len(whitening)] @ whitening
-    ratio = by_data @ (problem.data - problem.background) + pseudo_inverse[:, len(whitening) :] @ aim
-    return Minimum(ratio, pseudo_inverse @ pseudo_inverse.T, by_data)
+    return directions, solve_triangular(triangle, np.eye(n_columns)) / scale[:, None]
 
 
 def minimise_with_area(problem: Problem, penalty: Array, aim: Array) -> Minimum:
