@@ -33,6 +33,7 @@ _EXPECTATIONS = 20  # steps of iterative Bayes to the start
 _STEPS = 60  # of Newton's method at most
 _NEAR = 0.1  # standard errors: where full Newton steps converge
 _AT = 1e-10  # standard errors from the minimum: the step taken there is the last
+_ROUNDED = 1e-6  # standard errors: where steps that shrink no more are rounding
 _FLOOR = 1e-3  # of the data in a bin: below, MIGRAD sees a parabola in place of the logarithm
 
 
@@ -162,7 +163,11 @@ class _Curvature:
     def at(cls, likelihood: _Likelihood, at: Array) -> _Curvature:
         """Return the curvature at a point; raise InputError where it does not determine every parameter."""
         data, mean, slopes = likelihood.problem.data, likelihood.mean(at), likelihood.slopes(at)
-        _, root = decomposed(np.vstack([(np.sqrt(data) / mean)[:, None] * slopes, likelihood.holds]))
+        try:
+            _, root = decomposed(np.vstack([(np.sqrt(data) / mean)[:, None] * slopes, likelihood.holds]))
+        except InputError as error:
+            empty = np.flatnonzero(likelihood.problem.reachable)[data == 0].tolist()
+            raise InputError(f"{error}" + (f"; reconstructed bins {empty} hold no data" if empty else "")) from error
         pull = 1 - data / mean
         gradient = (slopes @ root).T @ pull + (likelihood.holds @ root).T @ likelihood.held(at)
         inner = np.eye(len(at)) + root.T @ likelihood.bends(at, pull) @ root
@@ -181,14 +186,16 @@ def _minimum(likelihood: _Likelihood) -> Array:
     if (likelihood.mean(at) <= 0).any():
         _refuse_edge(likelihood, likelihood.mean(at))
         at = start
+    before = np.inf
     for _ in range(_STEPS):
         curvature = _Curvature.at(likelihood, at)
         inner = curvature.inner if curvature.is_minimal else np.eye(len(at))
         step = -np.linalg.solve(inner, curvature.gradient)
         length = float(np.sqrt(-step @ curvature.gradient))
         at = _stepped(likelihood, at, curvature.root @ step, length)
-        if length < _AT and curvature.is_minimal:
+        if curvature.is_minimal and (length < _AT or before / 2 < length < _ROUNDED):
             return at
+        before = length
     _refuse_edge(likelihood, np.where(likelihood.mean(at) < _FLOOR, 0.0, likelihood.mean(at)))
     raise InputError(f"likelihood: no minimum after {_STEPS} Newton steps, {length:.1g} standard errors from one")
 
@@ -197,21 +204,14 @@ def _start(likelihood: _Likelihood) -> Array:
     """Return a start with μ > 0: the simulated shape, and where no weight is negative some steps of iterative Bayes."""
     problem = likelihood.problem
     simulated = problem.yields.sum(0)
-    signal = max((problem.data - problem.background).sum(), problem.data.sum() / 10)
+    signal = max((problem.data - problem.background).sum(), problem.data.sum() / 10, 1.0)
     ratio = np.full(len(simulated), signal / simulated.sum())
     mean = problem.yields @ ratio + problem.background
     if (mean <= 0).any():
         worst = int(np.flatnonzero(problem.reachable)[mean.argmin()])
         raise InputError(
             f"response: {mean.min():g} expected in reconstructed bin {worst}, where Poisson data need more than 0; "
-            "merge bins" + ("" if problem.data.any() else ", and there are no data")
-        )
-    blind = (problem.data @ np.abs(problem.yields) == 0) & ~likelihood.holds[:, : len(simulated)].any(0)
-    if blind.any():
-        worst = int(np.flatnonzero(problem.determined)[blind][0])
-        raise InputError(
-            f"data: none in any bin that true bin {worst} reaches, so that its likelihood is greatest at the edge; "
-            "merge bins or regularise"
+            "merge bins of negative weight"
         )
     for _ in range(_EXPECTATIONS if (problem.yields >= 0).all() else 0):
         ratio = np.maximum(ratio * (problem.yields.T @ (problem.data / mean)) / simulated, 1e-3 * ratio)
