@@ -299,20 +299,21 @@ def until_covered(
     """Return the first of ``settings``, from the blind choice to less regularisation, with coverage in every bin.
 
     ``unfold_at(setting, data)`` meets the same toys at every setting, so that settings differ by their effect alone;
-    a bin covers if its estimated coverage is ``least`` or more. Other arguments as of :func:`pseudo_experiments`.
+    a bin covers if its estimated coverage is ``least`` or more, where toys that were refused count as not covered.
+    Other arguments as of :func:`pseudo_experiments`.
     Coverage is that about ``truth``, which is assumed: it says nothing blind of another spectrum.
     """
     if len(settings) == 0:
         raise InputError("settings: none given; the blind choice comes first")
     data = pseudo_data(expected, n, rng, covariance=covariance)
-    blind, coverages = None, []
+    blind, reached, coverages = None, False, []
     for setting in settings:
         toys = _unfolded(partial(unfold_at, setting), data, truth, errors, progress)
         blind = toys if blind is None else blind
         coverages.append(toys.worst_coverage)
-        if coverages[-1].value >= least:
+        reached = coverages[-1].value * (1 - toys.failures / n) >= least
+        if reached:
             break
-    reached = coverages[-1].value >= least
     tried = tuple(settings[: len(coverages)])
     return Covered(setting, reached, blind, toys, length_ratio(toys, blind), tried, tuple(coverages))
 

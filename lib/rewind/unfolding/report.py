@@ -13,6 +13,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from textwrap import wrap
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -44,6 +45,7 @@ __all__ = ["Report", "report"]
 Array = NDArray[np.float64]
 _UNFOLDED = "the unfolded spectrum, folded back"
 _WIDTH, _LONGEST_TABLE = 88, 40
+_SIZES = (-0.1, 0.1)
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,7 @@ def report(
         global_correlations=_global_correlations(result),
         bottom_lines={name: _bottom_line(result, data, spectrum) for name, spectrum in (predictions or {}).items()},
         closure=closure(result, unfold),
-        linearity=linearity(result, unfold),
+        linearity=linearity(result, unfold, sizes=_SIZES),
         prior=prior_shift(unfold_from, priors) if unfold_from else None,
         toys={
             name: pseudo_experiments(
@@ -155,7 +157,8 @@ def _heading(page: Report) -> list[str]:
     if page.global_correlations is not None:
         correlations = _range(page.global_correlations, ".3f")
     lines = [
-        ("unfolded", f"{len(result.determined)} true from {len(result.reachable)} reconstructed bins{_flags(result)}"),
+        ("unfolded", f"{len(result.determined)} true from {len(result.reachable)} reconstructed bins"),
+        *_left_out(result),
         ("condition number", f"response {page.conditions.response:.3g}, whitened {page.conditions.whitened:.3g}"),
         *_sample_sizes(page.sample_sizes),
         ("folded χ²", f"{fit.chi2:.4g} for {fit.dof:.4g} degrees of freedom, p = {fit.p_value:.2g}"),
@@ -176,16 +179,20 @@ def _heading(page: Report) -> list[str]:
             ("  pull width", f"farthest from 1 {toys.worst_pull_width:.3f}"),
             ("  coverage at 68 %", f"mean {toys.mean_coverage:.3f}, least {toys.worst_coverage:.3f}"),
         ]
-    return [f"{name:24s}  {words}"[:_WIDTH].rstrip() for name, words in lines]
+    return [
+        f"{name if i == 0 else '':24s}  {part}"
+        for name, words in lines
+        for i, part in enumerate(wrap(words, _WIDTH - 26, break_on_hyphens=False))
+    ]
 
 
-def _flags(result: Unfolded) -> str:
+def _left_out(result: Unfolded) -> list[tuple[str, str]]:
     parts = [
-        f"{(~flags).sum()} {words}"
-        for flags, words in ((result.determined, "never reconstructed"), (result.reachable, "not reachable"))
+        f"{kind} bins {', '.join(map(str, np.flatnonzero(~flags)))}"
+        for kind, flags in (("true", result.determined), ("reconstructed", result.reachable))
         if not flags.all()
     ]
-    return f"; {', '.join(parts)}" if parts else ""
+    return [("left out, as empty", "; ".join(parts))] if parts else []
 
 
 def _sample_sizes(sizes: EffectiveSampleSizes | None) -> list[tuple[str, str]]:
@@ -213,19 +220,20 @@ def _range(values: Array, form: str) -> str:
 def _table(page: Report) -> list[str]:
     """Return a line a true bin, of the toys about the unfolded spectrum; none where bins are too many to read."""
     result, toys = page.result, page.toys[_UNFOLDED]
-    if len(result.values) > _LONGEST_TABLE:
+    bins = np.flatnonzero(result.determined)
+    if len(bins) > _LONGEST_TABLE:
         return []
     columns = {
-        "bin": [str(i) for i in range(len(result.values))],
-        "value": [f"{x:.4g}" for x in result.values],
-        "error": [f"{x:.3g}" for x in result.errors],
-        "slope": [f"{x:.2f}" for x in page.linearity.slopes],
-        "bias / error": [f"{toys.relative_bias[i]:+.2f}" for i in range(len(result.values))],
-        "pull width": [f"{toys.pull_width[i]:.2f}" for i in range(len(result.values))],
-        "coverage": [f"{toys.coverage[i]:.3f}" for i in range(len(result.values))],
+        "bin": [str(i) for i in bins],
+        "value": [f"{result.values[i]:.4g}" for i in bins],
+        "error": [f"{result.errors[i]:.3g}" for i in bins],
+        "slope": [f"{page.linearity.slopes[i]:.2f}" for i in bins],
+        "bias / error": [f"{toys.relative_bias[i]:+.2f}" for i in bins],
+        "pull width": [f"{toys.pull_width[i]:.2f}" for i in bins],
+        "coverage": [f"{toys.coverage[i]:.3f}" for i in bins],
     }
     if page.global_correlations is not None:
-        columns["ρ"] = [f"{x:.3f}" for x in page.global_correlations]
+        columns["ρ"] = [f"{page.global_correlations[i]:.3f}" for i in bins]
     widths = {name: max(len(name), *map(len, cells)) for name, cells in columns.items()}
     rows = zip(*columns.values(), strict=True)
     return [
