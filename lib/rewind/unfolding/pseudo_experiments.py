@@ -14,7 +14,6 @@ about the truth that the toys were made with.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -237,17 +236,15 @@ def _unfolded(
     values, sizes = np.full((2, len(data), truth.size), np.nan)
     reasons = []
     bar = tqdm(data, desc="toys", disable=not (visible() if progress is None else progress))
-    with warnings.catch_warnings():
-        warnings.simplefilter("once")
-        for i, observed in enumerate(bar):
-            try:
-                result = unfold(observed)
-            except InputError as reason:
-                reasons.append(str(reason))
-                continue
-            if result.values.shape != truth.shape:
-                raise InputError(f"truth of shape {truth.shape}: the unfolding has {len(result.values)} true bins")
-            values[i], sizes[i] = result.values, errors(result)
+    for i, observed in enumerate(bar):
+        try:
+            result = unfold(observed)
+        except InputError as reason:
+            reasons.append(str(reason))
+            continue
+        if result.values.shape != truth.shape:
+            raise InputError(f"truth of shape {truth.shape}: the unfolding has {len(result.values)} true bins")
+        values[i], sizes[i] = result.values, errors(result)
     if len(reasons) == len(data):
         raise InputError(f"pseudo-experiments: none could be unfolded; the first: {reasons[0]}")
     return PseudoExperiments(truth, values, sizes, tuple(reasons))
