@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import reduce
+from functools import cached_property, reduce
 from typing import NamedTuple
 
 import hist
@@ -63,7 +63,7 @@ class ResponseMatrix:
     shared: NDArray[np.float64] | None = None
     kept: tuple[NDArray[np.bool_], NDArray[np.bool_]] | None = None
 
-    @property
+    @cached_property
     def inside(self) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """Return which reconstructed bins ``(R,)`` and which true ones ``(T,)`` are within the edges of all axes."""
         return self.kept or (_inside(self.reconstructed), _inside(self.true))

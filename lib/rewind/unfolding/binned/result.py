@@ -14,6 +14,7 @@ from rewind.unfolding.binned.problem import Problem
 __all__ = ["Derivatives", "Unfolded", "finish", "global_correlation"]
 
 Array = NDArray[np.float64]
+Places = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -142,7 +143,7 @@ def finish(problem: Problem, ratio: Array, derivatives: Derivatives, data_covari
     )
 
 
-def _square(values: Array, columns: NDArray[np.int64], n: int) -> Array:
+def _square(values: Array, columns: Places, n: int) -> Array:
     whole = np.full((n, n), np.nan)
     whole[np.ix_(columns, columns)] = (values + values.T) / 2
     return whole
@@ -153,9 +154,11 @@ def _simulation(problem: Problem, ratio: Array, by: Derivatives) -> Array:
     record, truth = problem.record, problem.truth[:, None]
     by_truth = truth * by.truth + np.diag(ratio)  # of x: also what a miss changes
     total = np.zeros((len(ratio), len(ratio)))
-    for column in range(len(ratio)):
+    rows = _rows(record, problem)
+    others = np.setdiff1d(np.arange(len(record.counts)), rows)
+    for column, place in enumerate(np.flatnonzero(record.inside[1])[problem.determined]):
         lever = np.hstack([truth * by.by_cell(column) + by_truth[:, [column]], by_truth[:, [column]]])
-        total += _propagated(lever, *_spread(record, problem, column))
+        total += _propagated(lever, *_spread(record, place, rows, others))
     if problem.fakes_are_simulated:
         total += _propagated(truth * by.fakes, *_spread_of_fakes(record, problem))
     return total
@@ -168,11 +171,13 @@ def _propagated(lever: Array, variances: Array, shared: Array | None) -> Array:
     return lever @ shared @ lever.T
 
 
-def _spread(record: ResponseMatrix, problem: Problem, column: int) -> tuple[Array, Array | None]:
+def _rows(record: ResponseMatrix, problem: Problem) -> Places:
+    """Return where the reachable bins stand among all reconstructed ones of a record."""
+    return np.flatnonzero(record.inside[0])[problem.reachable]
+
+
+def _spread(record: ResponseMatrix, place: int, rows: Places, others: Places) -> tuple[Array, Array | None]:
     """Return variances ``(R + 1,)`` of a true bin's cells and its misses, last, and their covariances if shared."""
-    place = np.flatnonzero(record.inside[1])[problem.determined][column]
-    rows = np.flatnonzero(record.inside[0])[problem.reachable]
-    others = np.setdiff1d(np.arange(len(record.counts)), rows)
     squares = record.squares[:, place]
     variances = np.r_[squares[rows], squares[others].sum()]
     if record.shared is None:
@@ -184,7 +189,7 @@ def _spread(record: ResponseMatrix, problem: Problem, column: int) -> tuple[Arra
 
 
 def _spread_of_fakes(record: ResponseMatrix, problem: Problem) -> tuple[Array, Array | None]:
-    rows = np.flatnonzero(record.inside[0])[problem.reachable]
+    rows = _rows(record, problem)
     outside = ~record.inside[1]
     variances = record.squares[rows][:, outside].sum(1)
     if record.shared is None:
