@@ -1,4 +1,6 @@
 import re
+import time
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -280,6 +282,20 @@ def test_an_empty_bin_that_others_make_up_for_is_fitted():
     assert fit.folded[2] > 0
     iterated = iterative_bayes(response, [12.0, 12.0], [80, 120, 0], background=[0.0, 0.0, 40.0], iterations=3_000)
     np.testing.assert_allclose(fit.values, iterated.values, rtol=1e-9)
+
+
+def test_three_hundred_bins_take_seconds_and_little_memory():
+    rng, edges = np.random.default_rng(4), np.linspace(-4, 4, 301)
+    truth = rng.normal(0, 2, 400_000)
+    response = response_matrix(truth + rng.normal(0, 0.01, len(truth)), truth, edges)
+    data = rng.poisson(response.parts.yields.sum(1) + response.parts.fakes)
+    tracemalloc.start()
+    start = time.process_time()
+    fit = poisson_likelihood(response, None, data)
+    assert time.process_time() - start < 5
+    assert tracemalloc.get_traced_memory()[1] < 500e6
+    tracemalloc.stop()
+    np.testing.assert_allclose(fit.values, matrix_inversion(response, None, data).values, rtol=1e-8)
 
 
 SQUARE = {"response": [[8.0, 2.0], [2.0, 8.0]], "truth": [10.0, 10.0], "data": [70.0, 30.0]}

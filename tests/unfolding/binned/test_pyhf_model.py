@@ -93,6 +93,14 @@ def test_pyhf_fits_the_exported_workspace_alike():
     assert deviations(poisson_likelihood(**inputs), inputs["truth"], theirs).max() < BOUND
 
 
+def test_pyhf_goes_to_negative_yields_too():
+    pytest.importorskip("pyhf")
+    response, truth, data = [[5.0, 4.0], [4.0, 5.0]], np.array([10.0, 10.0]), [500.0, 300.0]
+    fit = poisson_likelihood(response, truth, data)
+    assert fit.values.min() < 0
+    assert deviations(fit, truth, fitted_by_pyhf(workspace(response, truth, data))).max() < BOUND
+
+
 def test_pyhf_expects_what_the_templates_say_between_and_beyond_them():
     pyhf = pytest.importorskip("pyhf")
     from rewind.unfolding.binned.nuisances import Templates, read_nuisances, sources

@@ -34,6 +34,7 @@ _STEPS = 60  # of Newton's method at most
 _NEAR = 0.1  # standard errors: where full Newton steps converge
 _AT = 1e-10  # standard errors from the minimum: the step taken there is the last
 _ROUNDED = 1e-6  # standard errors: where steps that shrink no more are rounding
+_NOTHING = 1e-3  # events expected in a bin without data: it is pressed to zero
 _FLOOR = 1e-3  # of the data in a bin: below, MIGRAD sees a parabola in place of the logarithm
 
 
@@ -42,7 +43,8 @@ class LikelihoodFit(Unfolded):
     """Hold a fitted spectrum and its K ``nuisances``, with ``nuisance_values`` ``(K,)`` and ``nuisance_covariance``.
 
     ``covariance`` holds the data and the measurements of the nuisances, ``covariance_of_data`` the data alone, both to
-    first order; ``shared_covariance`` ``(T, K)`` is that of yields with nuisances. ``folded`` and ``folded_chi2`` are
+    first order, which with nuisances is the inverse Hessian but for terms of the second order that fits with MINUIT
+    state too; ``shared_covariance`` ``(T, K)`` is that of yields with nuisances. ``folded`` and ``folded_chi2`` are
     those at the fitted nuisances, without their own terms.
     """
 
@@ -196,7 +198,7 @@ def _minimum(likelihood: _Likelihood) -> Array:
         if curvature.is_minimal and (length < _AT or before / 2 < length < _ROUNDED):
             return at
         before = length
-    _refuse_edge(likelihood, np.where(likelihood.mean(at) < _FLOOR, 0.0, likelihood.mean(at)))
+    _refuse_edge(likelihood, np.where(likelihood.mean(at) < _NOTHING, 0.0, likelihood.mean(at)))
     raise InputError(f"likelihood: no minimum after {_STEPS} Newton steps, {length:.1g} standard errors from one")
 
 

@@ -39,9 +39,10 @@ def workspace(
     """Return the workspace, of plain lists and numbers, for ``json.dump`` or ``pyhf.Workspace``.
 
     Sample ``true_bin_t`` and its parameter ``ratio_t`` count the caller's true bins; x_t = ``ratio_t`` truth_t. A ratio
-    is bounded by 0, which :func:`~rewind.unfolding.binned.likelihood.poisson_likelihood` does not ask, and by twice
-    what would explain all data. Bins in which nothing is expected or that are never reconstructed are left out, as
-    pyhf fails on them. Arguments otherwise, and what is refused, as of ``poisson_likelihood``.
+    is bounded to either side by twice what would explain all data: as in
+    :func:`~rewind.unfolding.binned.likelihood.poisson_likelihood` it may be negative. Bins in which nothing is expected
+    or that are never reconstructed are left out, as pyhf fails on them. Arguments otherwise, and what is refused, as of
+    ``poisson_likelihood``.
     """
     problem = read(response, truth, data, fakes=fakes, background=background)
     checked, nominal = read_nuisances(problem, nuisances), sources(problem, fakes, background)
@@ -87,11 +88,11 @@ def _sample(
 
 def _settings(problem: Problem, checked: Checked) -> list[dict[str, Any]]:
     """Return starts and bounds of all parameters."""
-    most = np.maximum(problem.data.sum(), 1.0) / problem.yields.sum(0)
+    most = 2 * max(problem.data.sum(), 1.0) / problem.yields.sum(0)
     signal = max((problem.data - problem.background).sum(), problem.data.sum() / 10, 1.0)
     start = signal / problem.yields.sum()
     ratios = [
-        {"name": f"ratio_{number}", "inits": [float(start)], "bounds": [[0.0, float(2 * most[t])]]}
+        {"name": f"ratio_{number}", "inits": [float(start)], "bounds": [[-float(most[t]), float(most[t])]]}
         for t, number in enumerate(np.flatnonzero(problem.determined))
     ]
     return ratios + [{"name": name, "inits": [0.0], "bounds": [[-_WIDEST, _WIDEST]]} for name in checked]
