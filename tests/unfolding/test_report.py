@@ -7,18 +7,22 @@ import pytest
 from rewind.errors import InputError
 from rewind.stats import response_matrix
 from rewind.unfolding import report
-from rewind.unfolding.binned import iterative_bayes, matrix_inversion, svd, tikhonov
+from rewind.unfolding.binned import iterative_bayes, matrix_inversion, poisson_likelihood, svd, tikhonov
+from rewind.unfolding.binned.nuisances import Nuisance
 from rewind.unfolding.checks import bottom_line, folded_fit
 from smeared_spectra import smeared
 
 RESPONSE, TRUTH = smeared(6, 12, 0.8)
 OTHER = smeared(6, 12, 0.8, 2.0)[1]
 DATA = np.random.default_rng(4).poisson(RESPONSE @ (OTHER / TRUTH))
+SCALE = Nuisance(response_up=1.02 * RESPONSE, response_down=0.98 * RESPONSE)
 METHODS = {
     "inversion": matrix_inversion,
     "bayes": partial(iterative_bayes, iterations=3),
     "svd": partial(svd, k=3),
     "tikhonov": partial(tikhonov, tau=0.01),
+    "likelihood": poisson_likelihood,
+    "nuisance": partial(poisson_likelihood, nuisances={"scale": SCALE}),
     "stiff": partial(tikhonov, tau=1e9),
 }
 

@@ -91,8 +91,9 @@ def report(
 
     ``n`` toys are thrown about the unfolded spectrum folded back, its negative yields set to zero, and about each of
     the named true spectra ``alternatives`` ``(T,)``: Poisson, or normal where the method was given a covariance of the
-    data. ``predictions`` are named true spectra for the bottom line, ``unfold_from(prior)`` the same unfolding from
-    each of ``priors``, the one in use first. Raises InputError where ``unfold`` uses another simulation.
+    data. The first understate the bias of a regularised method, which has smoothed this truth already.
+    ``predictions`` are named true spectra for the bottom line, ``unfold_from(prior)`` the same unfolding from each of
+    ``priors``, the one in use first. Raises InputError where ``unfold`` uses another simulation.
     """
     data = np.array(data, dtype=np.float64)
     result = unfold(data)

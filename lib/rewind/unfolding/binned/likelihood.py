@@ -45,7 +45,7 @@ class LikelihoodFit(Unfolded):
     ``covariance`` holds the data and the measurements of the nuisances, ``covariance_of_data`` the data alone, both to
     first order, which with nuisances is the inverse Hessian but for terms of the second order that fits with MINUIT
     state too; ``shared_covariance`` ``(T, K)`` is that of yields with nuisances. ``folded`` and ``folded_chi2`` are
-    those at the fitted nuisances, without their own terms.
+    those at the fitted nuisances, without their own terms; ``problem`` and ``expected_data`` have nuisances of zero.
     """
 
     covariance_of_data: Array
@@ -294,7 +294,7 @@ def _result(likelihood: _Likelihood, at: Array, by_truth: Array, names: tuple[st
     shared[problem.determined] = truth * (by_data[:n] @ from_data.T + inverse[:n, n:] @ inverse[n:, n:])
     common = {field.name: getattr(bare, field.name) for field in fields(bare)}
     return LikelihoodFit(
-        **common | {"covariance": bare.covariance + by_aux @ by_aux.T},
+        **common | {"covariance": bare.covariance + by_aux @ by_aux.T, "problem": problem},
         covariance_of_data=bare.covariance,
         nuisances=names,
         nuisance_values=at[n:],
