@@ -42,10 +42,10 @@ _FLOOR = 1e-3  # of the data in a bin: below, MIGRAD sees a parabola in place of
 class LikelihoodFit(Unfolded):
     """Hold a fitted spectrum and its K ``nuisances``, with ``nuisance_values`` ``(K,)`` and ``nuisance_covariance``.
 
-    ``covariance`` holds the data and the measurements of the nuisances, ``covariance_of_data`` the data alone, both to
-    first order, which with nuisances is the inverse Hessian but for terms of the second order that fits with MINUIT
-    state too; ``shared_covariance`` ``(T, K)`` is that of yields with nuisances. ``folded`` and ``folded_chi2`` are
-    those at the fitted nuisances, without their own terms; ``problem`` and ``expected_data`` have nuisances of zero.
+    ``covariance`` holds the data and the measurements of the nuisances, ``covariance_of_data`` the data alone, both
+    propagated to first order (with nuisances, errors that pyhf takes from the Hessian differ in the second order).
+    ``shared_covariance`` ``(T, K)`` is that of yields with nuisances; ``folded`` and ``folded_chi2`` are those at the
+    fitted nuisances, without their own terms; ``problem`` and ``expected_data`` have nuisances of zero.
     """
 
     covariance_of_data: Array
