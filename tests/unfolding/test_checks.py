@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.stats import kstest
@@ -150,6 +152,7 @@ def test_folded_chi2_is_distributed_as_said_where_there_is_no_bias():
     data = rng.normal(expected, expected**0.5, (500, 16))
     fits = [folded_fit(ridge(observed)) for observed in data]
     assert_mean([fit.chi2 - fit.dof for fit in fits])
+    assert_likely(kstest([fit.p_value for fit in fits], "uniform").pvalue)
     fixed = np.diag(expected)
     fits = [folded_fit(matrix_inversion(*TALL, observed, data_covariance=fixed)) for observed in data]
     assert_likely(kstest([fit.p_value for fit in fits], "uniform").pvalue)
@@ -162,6 +165,15 @@ def test_parameters_of_an_svd_are_its_damping_factors():
         fit = folded_fit(analysis.unfold(k))
         assert fit.parameters == pytest.approx(kept.sum(), rel=1e-6)
         assert fit.dof == pytest.approx(16 - 8 + ((1 - kept) ** 2).sum(), rel=1e-6)
+
+
+@pytest.mark.parametrize("k", [2, 4, 6])
+def test_p_values_are_those_of_the_damped_sum_of_squares(k):
+    analysis = SpectralAnalysis(read(*SQUARE, observed(SQUARE[0])))
+    left = (1 - analysis.sizes**2 / (analysis.sizes**2 + analysis.sizes[k - 1] ** 2)) ** 2
+    fit = folded_fit(replace(analysis.unfold(k), folded_chi2=1.5 * left.sum()))
+    drawn = np.random.default_rng(9).normal(size=(100_000, 8)) ** 2 @ left
+    assert fit.p_value == pytest.approx((drawn > 1.5 * left.sum()).mean(), abs=0.02)
 
 
 def test_condition_numbers_say_which():

@@ -83,10 +83,10 @@ def test_stated_errors_are_the_spread_of_repetitions():
     root = np.array([[1.0, 0, 0], [0.8, 0.6, 0], [0.3, 0.4, 0.5]])
     both = []
     for _ in range(repeats):
-        values = generator.normal(size=(n, 3)) @ root.T + [0.3, 0.0, -0.4]
-        errors = np.exp(0.3 * generator.normal(size=(n, 1)) + 0.1 * values)
+        values = generator.normal(size=(n, 3)) @ root.T + [3.0, 0.0, -0.4]
+        errors = np.exp(0.5 * generator.normal(size=(n, 1)) + 0.1 * values)
         toys = PseudoExperiments(np.zeros(3), values, errors, ())
-        others = PseudoExperiments(np.zeros(3), values, errors * np.exp(0.1 * generator.normal(size=(n, 3))), ())
+        others = PseudoExperiments(np.zeros(3), values, errors * np.exp(0.1 * generator.normal(size=(n, 3)) - 1), ())
         per_bin = [toys.bias, toys.relative_bias, toys.pull_mean, toys.pull_width, toys.coverage, toys.length]
         overall = [toys.mean_coverage, length_ratio(toys, others)]
         both.append(
@@ -97,6 +97,12 @@ def test_stated_errors_are_the_spread_of_repetitions():
         )
     values, errors = np.array(both).transpose(1, 0, 2)
     assert_agrees(values.std(0, ddof=1) / errors.mean(0), 1, (2 * repeats) ** -0.5, rounding=0.03)
+
+
+def test_pull_widths_are_the_unbiased_standard_deviations():
+    toys = normal_toys(direct, n=12)
+    np.testing.assert_allclose(toys.pull_width.values, toys.pulls.std(0, ddof=1))
+    np.testing.assert_allclose(toys.bias.errors, toys.residuals.std(0, ddof=1) / 12**0.5)
 
 
 def test_refused_toys_are_counted_with_their_reasons():

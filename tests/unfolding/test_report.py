@@ -60,6 +60,14 @@ def test_its_figures_are_those_of_the_checks():
     assert f"{page.toys['other'].worst_coverage:.3f}" in str(page)
 
 
+def test_toys_are_thrown_about_no_negative_yields():
+    few = np.random.default_rng(2).poisson(RESPONSE.sum(1) / 2_000)
+    page = report(RESPONSE, TRUTH, few, lambda d: matrix_inversion(RESPONSE, TRUTH, d), np.random.default_rng(1), n=10)
+    (toys,) = page.toys.values()
+    assert page.result.values.min() < 0
+    np.testing.assert_array_equal(toys.truth, np.maximum(page.result.values, 0))
+
+
 def test_a_stiff_result_has_no_global_correlation_and_no_bottom_line():
     page = page_of(METHODS["stiff"], predictions={"other": OTHER})
     assert page.global_correlations is None
