@@ -22,7 +22,7 @@ from rewind import stats
 from rewind.plots.style import METHODS, look
 from rewind.stats import histograms
 
-__all__ = ["band", "efficiency", "errors_in_time", "ladder", "points", "resolution", "verdicts"]
+__all__ = ["band", "efficiency", "errors_in_time", "in_bins", "ladder", "points", "resolution", "verdicts"]
 
 
 class _Bands(Protocol):
@@ -46,6 +46,14 @@ def points(
     """Draw values with error bars in the colour of ``name``."""
     style = look(name, index) | {"linestyle": "none"}
     ax.errorbar(x, values, yerr=errors, fmt="o", ms=4, capsize=2, label=name, **style, **options)
+
+
+def in_bins(ax: Axes, edges: ArrayLike, named: Mapping[str, tuple[ArrayLike, ArrayLike]]) -> None:
+    """Draw values with errors of several methods by name, beside one another in each bin."""
+    edges = np.asarray(edges, dtype=float)
+    for index, (name, (values, errors)) in enumerate(named.items()):
+        x = edges[:-1] + np.diff(edges) * (index + 1) / (len(named) + 1)
+        points(ax, x, values, errors, name=name, index=index)
 
 
 def band(ax: Axes, edges: ArrayLike, low: ArrayLike, middle: ArrayLike, high: ArrayLike, *, name: str) -> None:
