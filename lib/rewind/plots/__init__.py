@@ -2,7 +2,7 @@
 
 from rewind.plots.calibrations import calibration
 from rewind.plots.displays import event_display, interactive, leg_picture
-from rewind.plots.estimates import band, efficiency, errors_in_time, ladder, points, resolution, verdicts
+from rewind.plots.estimates import band, efficiency, errors_in_time, in_bins, ladder, points, resolution, verdicts
 from rewind.plots.geometry import arms, parton_planes, posterior_plane, transverse_ellipses
 from rewind.plots.histograms import compare, matrix, posterior, spectra, templates
 from rewind.plots.style import LEVELS, METHODS, columns, figure, log_axis, look, shared_legend, use_style
@@ -19,6 +19,7 @@ __all__ = [
     "errors_in_time",
     "event_display",
     "figure",
+    "in_bins",
     "interactive",
     "ladder",
     "leg_picture",

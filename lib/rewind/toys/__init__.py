@@ -7,6 +7,6 @@
 (torch.Size([5, 4]), torch.Size([5, 2]))
 """
 
-from rewind.toys import integrands, robot_arm
+from rewind.toys import integrands, robot_arm, smeared_spectrum
 
-__all__ = ["integrands", "robot_arm"]
+__all__ = ["integrands", "robot_arm", "smeared_spectrum"]
