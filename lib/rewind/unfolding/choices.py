@@ -45,19 +45,22 @@ class Choice:
 
 
 def by_significance(analysis: SpectralAnalysis, *, level: float = 0.05) -> Choice:
-    """Return the least k of an SVD beyond which the data's components are noise (hep-ph/9509307).
+    """Return the k of an SVD that is the first of the data's components that may be noise (hep-ph/9509307).
 
-    Of pure noise, Σ_{i>k} d_i² of T components is a χ² of T − k degrees; scores are p-values, and k is the first with
-    p ≥ ``level``. Nothing lies beyond k = T.
+    Scores are p-values of components k to T as pure noise, the smaller of those by their sum of squares, a χ², and by
+    the largest of them; k is the first with p ≥ ``level``. Component k itself is halved, so the last one that is signal
+    is kept nearly whole; k is at least 2, as the first component is the yield, and T where all are signal.
     """
     _check_share(level, "level")
-    beyond = np.cumsum(analysis.significances[::-1] ** 2)[::-1]
-    left = np.arange(len(beyond) - 1, 0, -1)
-    scores = np.r_[chi2.sf(beyond[1:], left), 1.0]
+    squares, left = analysis.significances[::-1] ** 2, np.arange(len(analysis.significances), 0, -1)
+    by_sum = chi2.sf(np.cumsum(squares)[::-1], left)
+    largest = chi2.sf(np.maximum.accumulate(squares)[::-1], 1)
+    scores = np.minimum(by_sum, -np.expm1(left * np.log1p(-largest)))
     settings = np.arange(1, len(scores) + 1)
-    k = int(settings[np.argmax(scores >= level)])
-    words = f"least k whose later components are noise, p ≥ {level:g}: p = {scores[k - 1]:.3g} at k = {k}"
-    return Choice(k, settings, scores, words)
+    noise = settings[(scores >= level) & (settings > 1)]
+    k = int(noise[0]) if len(noise) else len(scores)
+    words = f"first component from which on all may be noise, p ≥ {level:g}: p = {scores[k - 1]:.3g} at k = {k}"
+    return Choice(k, settings, scores, words, bool(len(noise)))
 
 
 def by_l_curve(stated: Tikhonov) -> Choice:
