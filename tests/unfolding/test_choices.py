@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
+from scipy.special import erfc
 
-from chance import assert_mean
 from rewind.errors import InputError
 from rewind.unfolding import by_folded_chi2, by_global_correlation, by_l_curve, by_prior, by_significance
 from rewind.unfolding.binned import iterative_bayes, matrix_inversion
@@ -27,17 +27,23 @@ def test_significance_recovers_a_known_truncation():
     components = np.r_[200.0, -80.0, 40.0, np.zeros(7)]
     for _ in range(400):
         kept.append(by_significance(analysis_of(directions @ (components + rng.normal(size=10)))).value)
-    assert min(kept) == 3  # two leave 40 standard deviations beyond
-    assert_mean(np.array(kept) == 3, 0.95)
+    assert min(kept) == 4  # the first that is noise; two leave 40 standard deviations beyond
+    right = np.mean(np.array(kept) == 4)
+    assert 0.9 - 5 * (0.09 / 400) ** 0.5 < right < 0.95 + 5 * (0.0475 / 400) ** 0.5  # two tests at 5 %
 
 
-def test_scores_of_significance_are_the_tails_of_chi2():
+def test_scores_of_significance_are_the_tails_of_noise():
     directions = analysis_of(np.zeros(20))._left
     choice = by_significance(analysis_of(directions @ np.r_[np.zeros(8), 1.0, 2.0]))
-    assert choice.value == 1
-    assert choice.scores[-1] == 1
-    np.testing.assert_allclose(choice.scores[7], np.exp(-5 / 2))  # two degrees of freedom
+    assert choice.value == 2  # the first component is the yield, whatever its size
+    np.testing.assert_allclose(choice.scores[8], np.exp(-5 / 2))  # the sum of two squares
+    np.testing.assert_allclose(choice.scores[9], erfc(2 / 2**0.5))
     np.testing.assert_array_equal(choice.settings, np.arange(1, 11))
+
+
+def test_one_strong_component_among_weak_ones_is_signal():
+    directions = analysis_of(np.zeros(20))._left
+    assert by_significance(analysis_of(directions @ np.r_[90.0, np.full(6, 0.3), 3.9, 0.3, 0.3])).value == 9
 
 
 def test_significance_beyond_all_noise_keeps_every_component():
