@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -62,10 +63,10 @@ class SmearedSpectrum:
         return n * np.diff(self.cumulative(edges))
 
     def yields(self, reconstructed: ArrayLike, true: ArrayLike, n: float) -> Array:
-        """Return the expected yields ``(R, T)`` of ``n`` generated events in bins of both masses; true bins are finite."""
+        """Return the expected yields ``(R, T)`` of ``n`` generated events in bins of both masses, true ones finite."""
         seen, true = (np.asarray(edges, dtype=np.float64) for edges in (reconstructed, true))
         columns = []
-        for low, high in zip(true[:-1], true[1:], strict=True):
+        for low, high in pairwise(true):
             grid = np.linspace(low, high, _CELLS + 1)
             middle = (grid[1:] + grid[:-1]) / 2
             share = np.diff(self.cumulative(grid)) * self.efficiency(middle) * n

@@ -99,6 +99,10 @@ class PseudoExperiments:
     errors: Array
     reasons: tuple[str, ...]
 
+    def __str__(self) -> str:
+        """Return the worst bin's bias and coverage."""
+        return f"bias {self.worst_relative_bias:+.2f} errors, coverage {self.worst_coverage:.3f}"
+
     @property
     def failures(self) -> int:
         """Return how many toys the method refused."""
@@ -278,6 +282,15 @@ class Covered:
     price: Estimate
     settings: tuple[Any, ...]
     coverages: tuple[Estimate, ...]
+
+    def __str__(self) -> str:
+        """Return both settings with their worst bins, and the price."""
+        blind, chosen = (f"{setting:.3g}: {toys}" for setting, toys in self._ends)
+        return f"{blind} → {chosen}, length × {self.price.value:.2f}"
+
+    @property
+    def _ends(self) -> tuple[tuple[Any, PseudoExperiments], ...]:
+        return (self.settings[0], self.blind), (self.setting, self.chosen)
 
 
 def until_covered(
