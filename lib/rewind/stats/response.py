@@ -70,7 +70,7 @@ class ResponseMatrix:
 
     @property
     def parts(self) -> Parts:
-        """Return sums of weights within the edges, by what becomes of an event; their total is that of all bins."""
+        """Return sums of weights within the edges, by what becomes of an event; with both outside none is lost."""
         return self._parts(self.counts)
 
     @property
@@ -93,14 +93,19 @@ class ResponseMatrix:
         for inside, flags, name in ((rows, reconstructed, "reconstructed"), (columns, true, "true")):
             if flags is None:
                 continue
-            flags = np.asarray(flags, dtype=bool)
-            if flags.shape != (inside.sum(),) or not flags.any():
-                raise InputError(f"{name} bins to keep: {inside.sum()} flags are needed, of which one is set")
+            flags = np.asarray(flags)
+            if flags.dtype != bool or flags.shape != (inside.sum(),) or not flags.any():
+                raise InputError(f"{name} bins to keep: {inside.sum()} booleans are needed, at least one of them true")
             inside[inside] = flags
         return replace(self, kept=(rows, columns))
 
     def scaled(self, factor: float) -> ResponseMatrix:
-        """Return the response of a simulation of ``factor`` times the luminosity, by its weights."""
+        """Return the response of a simulation of ``factor`` times the luminosity, by its weights.
+
+        Raises InputError for a factor that is not positive or not finite.
+        """
+        if not 0 < factor < np.inf:
+            raise InputError(f"factor = {factor}: a positive number is needed")
         shared = None if self.shared is None else self.shared * factor**2
         return replace(self, counts=self.counts * factor, squares=self.squares * factor**2, shared=shared)
 
@@ -133,10 +138,9 @@ class ResponseMatrix:
 
     def _diagonal(self) -> NDArray[np.float64]:
         rows, columns = self.inside
-        counts = self.counts[:-1][np.ix_(rows, columns)]
         if self.reconstructed != self.true:
-            raise InputError(f"response of {counts.shape[0]} by {counts.shape[1]} bins: a diagonal needs equal axes")
-        return np.diag(counts)
+            raise InputError(f"response of {rows.sum()} by {columns.sum()} bins: a diagonal needs equal axes")
+        return np.diag(self.counts[:-1])[rows & columns]
 
     def trace_fraction(self) -> Estimate:
         """Return the share on the diagonal of solved events within the true edges, with its binomial error.
@@ -239,8 +243,9 @@ def histogram_of_draws(
     The covariance ``(R, R)`` is that of Poisson numbers of independent events, whose draws are none.
     """
     draws = np.asarray(draws, dtype=np.float64)
-    rows = _axes(axes, draws.ndim == 2, draws.shape[-1] if draws.ndim == 3 else 1)
-    weighted = diags_array(_weights(weights, len(draws))).tocsr() @ _shares(draws, draws.ndim - 1, rows)
+    rows = _axes(axes, draws.ndim < 3, draws.shape[-1] if draws.ndim == 3 else 1)
+    shares = _shares(draws, min(max(draws.ndim - 1, 1), 2), rows)
+    weighted = diags_array(_weights(weights, len(draws))).tocsr() @ shares
     inside = np.r_[_inside(rows), False]
     return weighted.sum(0)[inside], (weighted.T @ weighted).toarray()[np.ix_(inside, inside)]
 
