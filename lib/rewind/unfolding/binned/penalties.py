@@ -15,7 +15,16 @@ from rewind.errors import InputError
 from rewind.stats import ResponseMatrix
 from rewind.unfolding.binned.problem import Problem
 
-__all__ = ["by_truth", "curvature", "differences", "flat_curvature", "flat_differences", "on_yields", "scaled"]
+__all__ = [
+    "by_truth",
+    "curvature",
+    "differences",
+    "flat_curvature",
+    "flat_differences",
+    "on_yields",
+    "scaled",
+    "within",
+]
 
 Array = NDArray[np.float64]
 _CORNER = 1e-5  # on the diagonal of second differences, so that they have an inverse (hep-ph/9509307, section 4)
@@ -29,10 +38,18 @@ def on_yields(problem: Problem, given: ArrayLike | None) -> Array:
     n = len(problem.determined)
     if given is None:
         given = flat_curvature(n) if problem.record is None else curvature(problem.record)
-    penalty = np.array(given, dtype=np.float64)
-    if penalty.ndim != 2 or penalty.shape[1] != n or not np.isfinite(penalty).all():
-        raise InputError(f"penalty of shape {penalty.shape}: finite rows over {n} true bins are needed")
-    return penalty[~penalty[:, ~problem.determined].any(1)][:, problem.determined]
+    return within(problem, given, "penalty")
+
+
+def within(problem: Problem, given: ArrayLike, name: str) -> Array:
+    """Return the rows of a caller's matrix ``(P, T)`` that need no bin left out, over the bins that are not.
+
+    Raises InputError for another number of true bins and entries that are not finite.
+    """
+    matrix, n = np.array(given, dtype=np.float64), len(problem.determined)
+    if matrix.ndim != 2 or matrix.shape[1] != n or not np.isfinite(matrix).all():
+        raise InputError(f"{name} of shape {matrix.shape}: finite rows over {n} true bins are needed")
+    return matrix[~matrix[:, ~problem.determined].any(1)][:, problem.determined]
 
 
 def scaled(problem: Problem, penalty: Array, tau: float) -> tuple[Array, Array]:
@@ -62,16 +79,20 @@ def flat_curvature(n: int) -> Array:
     return np.diff(np.eye(n), 2, axis=0)
 
 
-def flat_differences(n: int) -> Array:
+def flat_differences(n: int, known: NDArray[np.bool_] | None = None) -> Array:
     """Return the second differences ``(n, n)`` of hep-ph/9509307: −1 in the corners, 1e-5 more on the diagonal.
+
+    With ``known`` ``(n,)`` they are those of the flagged bins alone, each run of which has corners of its own.
 
     >>> flat_differences(3).round(1).tolist()
     [[-1.0, 1.0, 0.0], [1.0, -2.0, 1.0], [0.0, 1.0, -1.0]]
     """
-    if n < 2:
-        raise InputError(f"second differences of {n} bins: at least two are needed")
+    known = np.ones(n, dtype=bool) if known is None else known
+    if known.sum() < 2:
+        raise InputError(f"second differences of {known.sum()} bins: at least two are needed")
     first = np.diff(np.eye(n), axis=0)
-    return -first.T @ first + _CORNER * np.eye(n)
+    first = first[~first[:, ~known].any(1)][:, known]
+    return -first.T @ first + _CORNER * np.eye(int(known.sum()))
 
 
 def curvature(response: ResponseMatrix) -> Array:
@@ -97,12 +118,14 @@ def curvature(response: ResponseMatrix) -> Array:
     return np.array(rows).reshape(-1, int(kept.sum()))
 
 
-def differences(response: ResponseMatrix) -> Array:
+def differences(response: ResponseMatrix, known: NDArray[np.bool_] | None = None) -> Array:
     """Return second differences ``(P, T)`` along each true axis, within slices, with :func:`flat_differences`' corners.
 
-    With one axis these are the flat ones.
+    With one axis these are the flat ones. A bin that is left out, or not ``known`` ``(T,)``, ends a slice.
     """
     axes, kept = response.true, response.inside[1]
+    if known is not None:
+        kept = response.restricted(true=known).inside[1]
     total = []
     for which in range(len(axes)):
         laplacian = np.zeros((len(kept), len(kept)))

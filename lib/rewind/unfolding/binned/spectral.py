@@ -54,7 +54,7 @@ class SpectralAnalysis:
         Raises InputError for a k that is none of the components.
         """
         problem = self.problem
-        if not (isinstance(k, int | np.integer) and 1 <= k <= len(self.sizes)):
+        if not (isinstance(k, int | np.integer) and not isinstance(k, bool) and 1 <= k <= len(self.sizes)):
             raise InputError(f"k = {k}: a whole number from 1 to {len(self.sizes)} is needed, one of the components")
         size = self.sizes[k - 1]
         penalty = size * self.differences * self._per_truth
@@ -83,13 +83,12 @@ class SpectralAnalysis:
 
 
 def _differences(problem: Problem, given: ArrayLike | None) -> Array:
-    n = len(problem.determined)
-    if given is None:
-        given = penalties.flat_differences(n) if problem.record is None else penalties.differences(problem.record)
-    values = np.array(given, dtype=np.float64)
-    if values.ndim != 2 or values.shape[1] != n or not np.isfinite(values).all():
-        raise InputError(f"differences of shape {values.shape}: finite rows over {n} true bins are needed")
-    return values[:, problem.determined]
+    known = problem.determined
+    if given is not None:
+        return penalties.within(problem, given, "differences")
+    if problem.record is None:
+        return penalties.flat_differences(len(known), known)
+    return penalties.differences(problem.record, known)
 
 
 def svd(
