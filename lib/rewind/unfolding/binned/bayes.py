@@ -53,8 +53,8 @@ def iterative_bayes(
         purity=purity,
         data_covariance=data_covariance,
     )
-    if iterations < 1:
-        raise InputError(f"iterations = {iterations}: at least one is needed")
+    if not isinstance(iterations, int | np.integer) or isinstance(iterations, bool) or iterations < 1:
+        raise InputError(f"iterations = {iterations}: a whole number is needed, at least one")
     if (problem.data < 0).any():
         raise InputError("data: negative; leave the background in the data and give it as background=")
     if (problem.prior <= 0).any():

@@ -65,15 +65,17 @@ class Problem:
 
         Raises InputError for a covariance with a negative eigenvalue.
         """
+        scale = np.sqrt(np.diag(self.weight))
+        known = np.flatnonzero(scale > 0)
+        alone = np.eye(len(scale))[known] / scale[known, None]
         if not np.any(self.weight - np.diag(np.diag(self.weight))):
-            known = np.flatnonzero(np.diag(self.weight) > 0)
-            return np.eye(len(self.weight))[known] / np.sqrt(np.diag(self.weight)[known, None])
-        variances, directions = np.linalg.eigh(self.weight)
-        least = len(variances) * np.finfo(float).eps * variances.max()
-        if variances.min() < -10 * least:
-            raise InputError(f"data_covariance: an eigenvalue is negative, {variances.min():g}")
-        known = variances > 10 * least
-        return directions.T[known] / np.sqrt(variances[known, None])
+            return alone
+        variances, directions = np.linalg.eigh(alone @ self.weight @ alone.T)
+        least = 10 * len(variances) * np.finfo(float).eps * variances.max()
+        if variances.min() < -least or self.weight[scale == 0].any():
+            raise InputError("data_covariance: an eigenvalue is negative")
+        directions, variances = directions[:, variances > least], variances[variances > least]
+        return directions.T @ alone / np.sqrt(variances[:, None])
 
 
 def read(
@@ -97,8 +99,9 @@ def read(
     record = response if isinstance(response, ResponseMatrix) else None
     parts = response.parts if isinstance(response, ResponseMatrix) else _bare(response, truth)
     n_rows, n_columns = parts.yields.shape
-    if record is not None and truth is not None and not np.allclose(_vector(truth, "truth", n_columns), parts.truth):
+    if record is not None and truth is not None and not _close(_vector(truth, "truth", n_columns), parts.truth):
         raise InputError("truth: not that of the response record; give None, the record knows it")
+    _check_efficiency(parts)
     if not parts.yields.any():
         raise InputError("response: no simulated event is reconstructed within the edges")
     observed = _vector(data, "data", n_rows)
@@ -110,13 +113,21 @@ def read(
     share = np.ones(n_rows) if purity is None else _vector(purity, "purity", n_rows)
     if (share < 0).any() or (share > 1).any():
         raise InputError(f"purity: {share.min():g} to {share.max():g}; it must lie between 0 and 1")
+    if parts.yields[share == 0].any():
+        raise InputError("purity: 0 in a bin where the response has signal; it must be more there")
     covariance, weight = _covariances(observed, data_covariance, parts.yields.sum(1) + others)
-    determined, reachable = _known(parts, others, observed)
+    determined, reachable = _known(parts, share * others, share * observed)
+    empty = reachable & (np.diag(weight) == 0)
+    if data_covariance is None and empty.any():
+        raise InputError(
+            f"response: in reconstructed bins {np.flatnonzero(empty).tolist()} no yield above 0 is expected, and the "
+            "data are empty; merge bins of negative weight"
+        )
     if not determined.any():
         raise InputError("response: no true bin is ever reconstructed")
     chosen = np.ix_(reachable, reachable)
     start = parts.truth if prior is None else _not_negative(prior, "prior", n_columns)
-    return Problem(
+    problem = Problem(
         yields=parts.yields[np.ix_(reachable, determined)],
         truth=parts.truth[determined],
         data=(share * observed)[reachable],
@@ -132,6 +143,14 @@ def read(
         determined=determined,
         reachable=reachable,
     )
+    dropped = len(problem.data) - len(problem.whitening())
+    if dropped:
+        warnings.warn(
+            f"data_covariance: no variance in {dropped} of {len(problem.data)} directions, which count for no χ²; "
+            "give empty bins their expected variance",
+            stacklevel=3,
+        )
+    return problem
 
 
 def _bare(response: ArrayLike, truth: ArrayLike | None) -> Parts:
@@ -145,14 +164,25 @@ def _bare(response: ArrayLike, truth: ArrayLike | None) -> Parts:
     generated = _vector(truth, "truth", yields.shape[1])
     if (generated < 0).any():
         raise InputError(f"truth: {generated.min():g} in bin {generated.argmin()}; merge bins with a negative sum")
-    excess = yields.sum(0) - generated * (1 + _ROUNDING)
+    return Parts(yields, generated - yields.sum(0), np.zeros(len(yields)))
+
+
+def _check_efficiency(parts: Parts) -> None:
+    if not all(np.isfinite(sums).all() for sums in parts):
+        raise InputError("response: cells are not finite")
+    solved, generated = parts.yields.sum(0), parts.truth
+    excess = solved - generated - _ROUNDING * np.abs(generated)
+    excess[~parts.yields.any(0)] = 0
     if (excess > 0).any():
         worst = int(excess.argmax())
         raise InputError(
-            f"true bin {worst}: {yields[:, worst].sum():g} reconstructed of {generated[worst]:g} generated; "
-            "the response is [reconstructed, true] and truth holds all generated events"
+            f"true bin {worst}: {solved[worst]:g} reconstructed of {generated[worst]:g} generated; the response is "
+            "[reconstructed, true] and truth holds all generated events; merge bins of negative weight"
         )
-    return Parts(yields, generated - yields.sum(0), np.zeros(len(yields)))
+
+
+def _close(values: Array, others: Array) -> bool:
+    return bool(np.allclose(values, others, rtol=1e-5, atol=1e-9 * np.abs(others).max()))
 
 
 def _vector(values: ArrayLike, name: str, n: int) -> Array:
@@ -179,13 +209,15 @@ def _covariances(data: Array, given: ArrayLike | None, expected: Array) -> tuple
                 f"data: {data.min():g} in bin {data.argmin()}, Poisson counts are not negative; "
                 "leave the background in and give it, or give data_covariance"
             )
+        if not data.any():
+            raise InputError("data: no event in any bin")
         scale = data.sum() / expected.sum() if expected.sum() > 0 else 1.0
-        filled = np.where(data > 0, data, np.maximum(expected * scale, np.finfo(float).tiny))
+        filled = np.where(data > 0, data, np.maximum(expected * scale, 0.0))
         return np.diag(data), np.diag(filled)
     covariance = np.array(given, dtype=np.float64)
     if covariance.shape != (len(data), len(data)) or not np.isfinite(covariance).all():
         raise InputError(f"data_covariance of shape {covariance.shape}: {len(data)} by {len(data)} finite entries")
-    if not np.allclose(covariance, covariance.T) or (np.diag(covariance) < 0).any():
+    if not _close(covariance, covariance.T) or (np.diag(covariance) < 0).any():
         raise InputError("data_covariance: it must be symmetric, with variances that are not negative")
     return covariance, covariance
 
