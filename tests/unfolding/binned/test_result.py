@@ -1,0 +1,152 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from chance import N_ERRORS
+from literal_unfoldings import METHODS, observed, resimulated, simulated, split
+from rewind.errors import InputError
+from rewind.unfolding.binned import global_correlation, iterative_bayes, matrix_inversion
+
+each_method = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS.keys())
+each_simulation = pytest.mark.parametrize("n_draws", [1, 4], ids=["events", "draws"])
+
+
+def by_formula(method, response, data, counts=None):
+    counts = response.counts[None] if counts is None else counts
+    data = np.atleast_2d(data)
+    return method.formula(*split(response, counts), data, np.atleast_2d(observed(response)))
+
+
+@each_method
+@each_simulation
+def test_values_are_those_of_the_formula(method, n_draws):
+    response = simulated(n_draws)
+    data = observed(response)
+    np.testing.assert_allclose(method.unfold(response, data).values, by_formula(method, response, data)[0], rtol=1e-9)
+
+
+@each_method
+def test_the_jacobian_is_the_derivative_by_the_data(method):
+    response = simulated()
+    data = observed(response)
+    result = method.unfold(response, data)
+    step = 1e-3 * np.sqrt(data)
+    moved = np.concatenate([data + np.diag(step), data - np.diag(step)])
+    high, low = np.split(method.formula(*split(response, response.counts[None]), moved, data[None]), 2)
+    numerical = ((high - low) / (2 * step[:, None])).T
+    np.testing.assert_allclose(result.jacobian, numerical, atol=1e-6 * np.abs(numerical).max())
+    np.testing.assert_allclose(result.covariance, (numerical * data) @ numerical.T, atol=1e-6 * result.covariance.max())
+
+
+@each_method
+@each_simulation
+def test_the_simulation_covariance_is_that_of_every_count(method, n_draws):
+    response = simulated(n_draws)
+    data, (n_rows, n_columns) = observed(response), response.counts.shape
+    step = 1e-4 * np.sqrt(response.squares.max(0))
+    slopes = np.zeros((n_columns, n_rows, response.inside[1].sum()))
+    for t in range(n_columns):
+        for r in range(n_rows):
+            aside = np.zeros_like(response.counts)
+            aside[r, t] = step[t]
+            high, low = (replace(response, counts=response.counts + sign * aside) for sign in (1, -1))
+            slopes[t, r] = method.unfold(high, data).values - method.unfold(low, data).values
+    slopes /= 2 * step[:, None, None]
+    if response.shared is None:
+        numerical = np.einsum("tri,rt,trj->ij", slopes, response.squares, slopes)
+    else:
+        numerical = np.einsum("tri,trs,tsj->ij", slopes, response.shared, slopes)
+    ours = method.unfold(response, data).simulation_covariance
+    np.testing.assert_allclose(ours, numerical, atol=1e-6 * numerical.max())
+
+
+@each_simulation
+def test_the_simulation_covariance_is_that_of_weighted_and_partly_negative_events_drawn_anew(n_draws):
+    response, n_toys = simulated(n_draws), 20_000
+    data, counts = observed(response), resimulated(n_toys, np.random.default_rng(7), n_draws)
+    np.testing.assert_allclose(
+        counts.mean(0), response.counts, atol=N_ERRORS * np.sqrt(response.squares / n_toys).max()
+    )
+    for name, method in METHODS.items():
+        spread = np.cov(by_formula(method, response, data, counts), rowvar=False)
+        ours = method.unfold(response, data).simulation_covariance
+        np.testing.assert_allclose(np.diag(ours), np.diag(spread), rtol=0.05, err_msg=name)
+        size = np.sqrt(np.diag(spread))
+        np.testing.assert_allclose(ours / np.outer(size, size), spread / np.outer(size, size), atol=0.05, err_msg=name)
+
+
+@each_method
+def test_draws_of_which_all_agree_are_one_event(method):
+    response = simulated()
+    shared = np.zeros((response.counts.shape[1], *[response.counts.shape[0]] * 2))
+    places = np.arange(len(response.counts))
+    shared[:, places, places] = response.squares.T
+    alone, drawn = (method.unfold(r, observed(response)) for r in (response, replace(response, shared=shared)))
+    np.testing.assert_allclose(alone.simulation_covariance, drawn.simulation_covariance, rtol=1e-9)
+
+
+@each_method
+def test_covariances_are_symmetric_and_no_variance_is_negative(method):
+    response = simulated()
+    result = method.unfold(response, observed(response))
+    for covariance in (result.covariance, result.simulation_covariance, result.total_covariance):
+        np.testing.assert_array_equal(covariance, covariance.T)
+        assert np.linalg.eigvalsh(covariance).min() >= -1e-9 * covariance.max()
+    np.testing.assert_allclose(np.diag(result.correlation), 1, rtol=1e-12)
+    np.testing.assert_allclose(result.correlation * np.outer(result.errors, result.errors), result.covariance)
+
+
+@each_method
+def test_the_folded_values_are_the_expected_data(method):
+    response = simulated()
+    result = method.unfold(response, observed(response))
+    np.testing.assert_allclose(result.folded, result.expected_data(result.values), rtol=1e-12)
+    parts = response.parts
+    np.testing.assert_allclose(result.folded, parts.yields @ (result.values / parts.truth) + parts.fakes, rtol=1e-12)
+    off = observed(response) - result.folded
+    assert result.folded_chi2 == pytest.approx(np.sum(off**2 / observed(response)), rel=1e-10)
+
+
+def test_a_purity_divides_what_is_folded():
+    response, purity = [[8.0, 2.0], [2.0, 8.0]], [0.8, 0.5]
+    result = matrix_inversion(response, [12.0, 12.0], [700.0, 300.0], purity=purity)
+    np.testing.assert_allclose(result.folded, [700, 300], rtol=1e-12)
+    np.testing.assert_allclose(result.expected_data([120.0, 240.0]), [120 / 0.8, 180 / 0.5], rtol=1e-12)
+
+
+def test_the_simulation_covariance_of_arrays_is_not_known():
+    result = iterative_bayes([[8.0, 2.0], [2.0, 8.0]], [12.0, 12.0], [700.0, 300.0])
+    assert result.simulation_covariance is None
+    with pytest.raises(InputError, match="not known from bare arrays"):
+        _ = result.total_covariance
+
+
+def test_the_global_correlation_is_the_multiple_correlation_of_a_regression():
+    root = np.random.default_rng(3).normal(size=(5, 5)) * [1, 10, 0.1, 3, 1e4]
+    covariance = root.T @ root
+    for i, ours in enumerate(global_correlation(covariance)):
+        others = np.delete(np.arange(5), i)
+        explained = covariance[i, others] @ np.linalg.solve(covariance[np.ix_(others, others)], covariance[others, i])
+        assert ours == pytest.approx(np.sqrt(explained / covariance[i, i]), rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("covariance", "text"),
+    [
+        (np.ones((2, 2)), "no inverse"),
+        (np.diag([1.0, 0.0]), "positive variances"),
+        (np.array([[1.0, np.nan], [np.nan, 1.0]]), "finite entries"),
+    ],
+    ids=["singular", "no variance", "not finite"],
+)
+def test_covariances_without_a_global_correlation(covariance, text):
+    with pytest.raises(InputError, match=text):
+        global_correlation(covariance)
+
+
+@pytest.mark.parametrize("spectrum", [[1.0], [1.0, np.nan], [[1.0, 1.0]]], ids=["short", "not finite", "nested"])
+def test_spectra_that_do_not_fold(spectrum):
+    result = iterative_bayes([[8.0, 2.0], [2.0, 8.0]], [12.0, 12.0], [700.0, 300.0])
+    with pytest.raises(InputError, match="2 finite yields"):
+        result.expected_data(spectrum)
