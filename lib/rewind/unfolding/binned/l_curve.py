@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 
+from rewind.errors import InputError
 from rewind.unfolding.binned.problem import Problem
 from rewind.unfolding.binned.quadratic import Minimum
 
@@ -42,8 +43,13 @@ class LCurve:
 
 
 def l_curve(stated: _Regularised, taus: Array | None = None) -> LCurve:
-    """Return the curve at rising ``taus``, those of the problem by default."""
+    """Return the curve at rising ``taus`` ``(K,)``, those of the problem by default.
+
+    Raises InputError for fewer than four of them, and where they do not rise from above 0.
+    """
     taus = stated.strengths() if taus is None else np.asarray(taus, dtype=np.float64)
+    if taus.ndim != 1 or len(taus) < 4 or not (taus[0] > 0 and (np.diff(taus) > 0).all() and taus[-1] < np.inf):
+        raise InputError("taus: at least four rising, positive strengths are needed")
     problem = stated.problem
     points = []
     for tau in taus:

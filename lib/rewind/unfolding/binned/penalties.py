@@ -105,8 +105,8 @@ def curvature(response: ResponseMatrix) -> Array:
     rows: list[Array] = []
     volumes = _volumes(axes)
     for which, axis in enumerate(axes):
-        widths, centres = axis.widths, axis.centers
-        scale = np.mean(widths[np.isfinite(widths)]) ** 2
+        centres = axis.centers
+        scale = _mean_width(axis) ** 2
         for bins, places in _neighbours(axes, kept, which, 3):
             before, after = np.diff(centres[places])
             if not np.isfinite([before, after, *volumes[bins]]).all():
@@ -139,9 +139,14 @@ def _volumes(axes: Sequence[AxesMixin]) -> Array:
     """Return the product of a bin's widths over their means ``(T,)``, flow bins infinite."""
     volume = np.ones(1)
     for axis in axes:
-        mean = np.mean(axis.widths[np.isfinite(axis.widths)])
-        volume = np.multiply.outer(volume, np.r_[np.inf, axis.widths / mean, np.inf]).ravel()
+        volume = np.multiply.outer(volume, np.r_[np.inf, axis.widths / _mean_width(axis), np.inf]).ravel()
     return volume
+
+
+def _mean_width(axis: AxesMixin) -> float:
+    """Return the mean width of the bins that end, 1 where none does."""
+    widths = axis.widths[np.isfinite(axis.widths)]
+    return float(widths.mean()) if len(widths) else 1.0
 
 
 def _neighbours(
