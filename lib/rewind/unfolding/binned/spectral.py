@@ -51,7 +51,8 @@ class SpectralAnalysis:
     def unfold(self, k: int) -> Unfolded:
         """Return the result with component i damped by s_i²/(s_i² + s_k²), k = 1 the first; s_k follows the simulation.
 
-        Raises InputError for a k that is none of the components.
+        Component k itself is halved: with k = 1 so is the total. Raises InputError for a k that is none of the
+        components.
         """
         problem = self.problem
         if not (isinstance(k, int | np.integer) and not isinstance(k, bool) and 1 <= k <= len(self.sizes)):
