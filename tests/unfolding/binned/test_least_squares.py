@@ -135,6 +135,17 @@ def test_the_area_is_that_of_the_data_and_so_is_its_variance(case, options, tau)
     assert efficiency @ result.covariance @ efficiency == pytest.approx(variance, rel=1e-8)
 
 
+def test_bins_that_signal_does_not_reach_have_no_part_in_the_area():
+    response, truth = TALL
+    given = {"tau": 0.01, "prior": PRIOR}
+    alone = tikhonov(response, truth, DATA[12], background=np.full(12, 9.0), **given)
+    beside = np.r_[np.full(12, 9.0), 1e6]
+    wide = tikhonov(np.vstack([response, np.zeros(7)]), truth, np.r_[DATA[12], 1.01e6], background=beside, **given)
+    np.testing.assert_allclose(wide.values, alone.values, rtol=1e-10)
+    np.testing.assert_allclose(wide.covariance, alone.covariance, rtol=1e-9)
+    assert wide.folded_chi2 == pytest.approx(alone.folded_chi2 + 1e4**2 / 1.01e6, rel=1e-9)
+
+
 def test_without_the_constraint_the_area_falls_short():
     """Poisson variances taken from the data pull the total down by about one event for each degree of freedom."""
     response, truth = TALL

@@ -154,7 +154,7 @@ def read(
 
 
 def _bare(response: ArrayLike, truth: ArrayLike | None) -> Parts:
-    yields = np.array(response, dtype=np.float64)
+    yields = _numbers(response, "response")
     if yields.ndim != 2 or not yields.size:
         raise InputError(f"response of shape {yields.shape}: a matrix [reconstructed, true] is needed")
     if not np.isfinite(yields).all():
@@ -185,8 +185,18 @@ def _close(values: Array, others: Array) -> bool:
     return bool(np.allclose(values, others, rtol=1e-5, atol=1e-9 * np.abs(others).max()))
 
 
+def _numbers(values: ArrayLike, name: str) -> Array:
+    """Return a copy; raise InputError for what are no real numbers and for masked ones, whose mask would be lost."""
+    if np.iscomplexobj(values) or np.ma.is_masked(values):
+        raise InputError(f"{name}: real numbers are needed, none of them masked")
+    try:
+        return np.array(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{name}: an array of numbers is needed, {error}") from error
+
+
 def _vector(values: ArrayLike, name: str, n: int) -> Array:
-    values = np.array(values, dtype=np.float64)
+    values = _numbers(values, name)
     if values.shape != (n,):
         raise InputError(f"{name} of shape {values.shape}: {n} bins are needed, as the response has")
     if not np.isfinite(values).all():
@@ -214,7 +224,7 @@ def _covariances(data: Array, given: ArrayLike | None, expected: Array) -> tuple
         scale = data.sum() / expected.sum() if expected.sum() > 0 else 1.0
         filled = np.where(data > 0, data, np.maximum(expected * scale, 0.0))
         return np.diag(data), np.diag(filled)
-    covariance = np.array(given, dtype=np.float64)
+    covariance = _numbers(given, "data_covariance")
     if covariance.shape != (len(data), len(data)) or not np.isfinite(covariance).all():
         raise InputError(f"data_covariance of shape {covariance.shape}: {len(data)} by {len(data)} finite entries")
     if not _close(covariance, covariance.T) or (np.diag(covariance) < 0).any():

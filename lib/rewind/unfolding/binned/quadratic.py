@@ -70,18 +70,22 @@ def decomposed(stacked: Array) -> tuple[Array, Array]:
 
 
 def minimise_with_area(problem: Problem, penalty: Array, aim: Array) -> Minimum:
-    """Return the minimum among the spectra whose folded total is that of the data (1205.6201, equation 4)."""
+    """Return the minimum among the spectra whose folded total is that of the data (1205.6201, equation 4).
+
+    Totals are those of the bins that signal reaches; others say nothing of it.
+    """
     free = minimise(problem, penalty, aim)
     simulated = problem.yields.sum(0)
     lever = free.inverse @ simulated
     size = float(simulated @ lever)
-    excess = float(simulated @ free.ratio - (problem.data - problem.background).sum())
+    seen = (problem.yields != 0).any(1)
+    excess = float(simulated @ free.ratio - (problem.data - problem.background)[seen].sum())
     along = lever / size
     return replace(
         free,
         ratio=free.ratio - along * excess,
         inverse=free.inverse - np.outer(lever, along),
-        by_data=free.by_data + np.outer(along, 1 - simulated @ free.by_data),
+        by_data=free.by_data + np.outer(along, seen - simulated @ free.by_data),
         multiplier=excess / size,
         by_area=along,
     )
