@@ -1,12 +1,15 @@
+from dataclasses import replace
+
 import hist
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chance import assert_spread
+from chance import N_ERRORS, assert_spread
 from rewind.errors import InputError
 from rewind.stats import response_matrix
+from rewind.stats.response import histogram_of_draws, response_of_draws
 
 EDGES = [0.0, 1.0, 2.0, 4.0]
 
@@ -96,3 +99,176 @@ def test_a_diagonal_needs_equal_axes_and_a_share_needs_events():
         response_matrix([np.nan], [0.5], EDGES).trace_fraction()
     with pytest.raises(InputError, match="2 axes"):
         response_matrix([[0.5]], [[0.5]], [EDGES, EDGES])
+
+
+def test_yields_misses_fakes_and_what_is_outside_of_both_are_all():
+    reconstructed, truth, weights = smeared()
+    reconstructed = np.where(np.arange(len(truth)) % 5 == 0, np.nan, reconstructed)
+    response = response_matrix(reconstructed, truth, EDGES, [0.0, 2.0, 4.0], weights=weights)
+    inside = [(values >= 0) & (values < 4) for values in (reconstructed, truth)]
+    parts, neither = response.parts, ~inside[0] & ~inside[1]
+    np.testing.assert_allclose(parts.yields.sum(), weights[inside[0] & inside[1]].sum(), atol=1e-9)
+    np.testing.assert_allclose(parts.misses.sum(), weights[inside[1] & ~inside[0]].sum(), atol=1e-9)
+    np.testing.assert_allclose(parts.fakes.sum(), weights[inside[0] & ~inside[1]].sum(), atol=1e-9)
+    total = parts.yields.sum() + parts.misses.sum() + parts.fakes.sum() + weights[neither].sum()
+    np.testing.assert_allclose(total, weights.sum(), atol=1e-9)
+    filled = np.histogram(truth, [0.0, 2.0, 4.0], weights=weights)[0]
+    np.testing.assert_allclose(parts.truth, filled, atol=1e-9)
+    squares = np.histogram(truth, [0.0, 2.0, 4.0], weights=weights**2)[0]
+    np.testing.assert_allclose(response.variances.truth, squares, atol=1e-9)
+
+
+def test_bins_that_are_not_kept_become_misses_and_fakes():
+    response = response_matrix(*smeared()[:2], EDGES, weights=smeared()[2])
+    rows, columns = np.array([True, False, True]), np.array([False, True, True])
+    fewer, parts = response.restricted(reconstructed=rows, true=columns), response.parts
+    np.testing.assert_array_equal(fewer.parts.yields, parts.yields[np.ix_(rows, columns)])
+    lost = parts.misses[columns] + parts.yields[np.ix_(~rows, columns)].sum(0)
+    np.testing.assert_allclose(fewer.parts.misses, lost)
+    np.testing.assert_allclose(fewer.parts.fakes, parts.fakes[rows] + parts.yields[np.ix_(rows, ~columns)].sum(1))
+    np.testing.assert_allclose(fewer.parts.truth, parts.truth[columns])
+    again = response.restricted(true=columns).restricted(reconstructed=rows, true=[True, False])
+    np.testing.assert_array_equal(again.parts.yields, parts.yields[np.ix_(rows, [1])])
+    np.testing.assert_array_equal(fewer.counts, response.counts)
+    np.testing.assert_array_equal(response.parts.yields, parts.yields)
+
+
+def test_the_diagonal_of_fewer_bins_is_that_of_the_bins_kept_on_both_sides():
+    response = response_matrix(*smeared()[:2], EDGES)
+    fewer = response.restricted(true=[True, False, True])
+    diagonal = np.diag(response.parts.yields)[[0, 2]].sum()
+    assert fewer.trace_fraction().value == diagonal / response.solved[1:-1][[0, 2]].sum()
+    assert fewer.diagonal_of_all() == diagonal / response.counts[:, 1:-1][:, [0, 2]].sum()
+
+
+def test_a_scaled_response_is_that_of_scaled_weights():
+    draws, truth, weights = drawn()
+    response = response_of_draws(draws, truth, EDGES, weights=weights)
+    scaled, again = response.scaled(0.3), response_of_draws(draws, truth, EDGES, weights=0.3 * weights)
+    for name in ("counts", "squares", "shared"):
+        np.testing.assert_allclose(getattr(scaled, name), getattr(again, name), atol=1e-12)
+
+
+def drawn(n=500, n_draws=6, seed=3):
+    """Return draws about a value of the event's own, some of them not finite, truth and weights."""
+    reconstructed, truth, weights = smeared(n, seed)
+    rng = np.random.default_rng(seed)
+    draws = reconstructed[:, None] + rng.normal(0, 0.3, (n, n_draws))
+    return np.where(rng.random(draws.shape) < 0.1, np.nan, draws), truth, weights
+
+
+def test_one_draw_is_a_value():
+    reconstructed, truth, weights = smeared()
+    reconstructed = np.where(np.arange(len(truth)) % 5 == 0, np.nan, reconstructed)
+    plain = response_matrix(reconstructed, truth, EDGES, [0.0, 2.0, 4.0], weights=weights)
+    response = response_of_draws(reconstructed[:, None], truth, EDGES, [0.0, 2.0, 4.0], weights=weights)
+    np.testing.assert_allclose(response.counts, plain.counts, atol=1e-9)
+    np.testing.assert_allclose(response.squares, plain.squares, atol=1e-9)
+    places = np.arange(len(plain.squares))
+    expected = np.zeros_like(response.shared)
+    expected[:, places, places] = plain.squares.T
+    np.testing.assert_allclose(response.shared, expected, atol=1e-9)
+
+
+def test_draws_that_all_agree_are_one():
+    reconstructed, truth, weights = smeared()
+    plain = response_matrix(reconstructed, truth, EDGES, weights=weights)
+    many = response_of_draws(np.repeat(reconstructed[:, None], 7, 1), truth, EDGES, weights=weights)
+    np.testing.assert_allclose(many.counts, plain.counts, atol=1e-9)
+    np.testing.assert_allclose(many.squares, plain.squares, atol=1e-9)
+
+
+def test_what_draws_share_is_the_sum_over_events():
+    draws, truth, weights = drawn()
+    response = response_of_draws(draws, truth, EDGES, [0.0, 2.0, 4.0], weights=weights)
+    each = [
+        response_of_draws(draw[None], [at], EDGES, [0.0, 2.0, 4.0], weights=[weight]).counts
+        for draw, at, weight in zip(draws, truth, weights, strict=True)
+    ]
+    np.testing.assert_allclose(response.counts, np.sum(each, 0), atol=1e-9)
+    np.testing.assert_allclose(response.counts.sum(), weights.sum(), atol=1e-9)
+    np.testing.assert_allclose(response.shared, np.einsum("brt,bst->trs", each, each), atol=1e-9)
+    np.testing.assert_allclose(np.diagonal(response.shared, axis1=1, axis2=2).T, response.squares, atol=1e-12)
+    everything = response.shared.sum((1, 2))
+    np.testing.assert_allclose(
+        everything, response_matrix(truth, truth, EDGES, [0, 2, 4], weights=weights).squares.sum(0)
+    )
+
+
+def test_draws_of_two_observables_go_together():
+    rng = np.random.default_rng(5)
+    draws, axes = rng.uniform(0, 4, (50, 3, 2)), [EDGES, [0.0, 2.0, 4.0]]
+    response = response_of_draws(draws, draws[:, 0], axes)
+    flat = response_matrix(draws.reshape(-1, 2), np.repeat(draws[:, 0], 3, 0), axes, weights=np.full(150, 1 / 3))
+    np.testing.assert_allclose(response.counts, flat.counts, atol=1e-12)
+    assert (response.squares >= flat.squares - 1e-12).all()
+    yields, covariance = histogram_of_draws(draws, axes)
+    np.testing.assert_allclose(yields, flat.counts[:-1].sum(1)[response.inside[0]], atol=1e-12)
+    assert covariance.shape == (6, 6)
+
+
+def test_the_covariance_of_a_histogram_of_draws_is_that_of_events_drawn_anew():
+    draws, _, weights = drawn()
+    yields, covariance = histogram_of_draws(draws, EDGES, weights=weights)
+    each = np.array([histogram_of_draws(d[None], EDGES, weights=[w])[0] for d, w in zip(draws, weights, strict=True)])
+    np.testing.assert_allclose(yields, each.sum(0), atol=1e-9)
+    np.testing.assert_allclose(covariance, each.T @ each, atol=1e-9)
+    n_toys = 20_000
+    toys = np.random.default_rng(8).poisson(1.0, (n_toys, len(draws))) @ each
+    errors = np.sqrt((np.outer(np.diag(covariance), np.diag(covariance)) + covariance**2) / n_toys)
+    assert (np.abs(np.cov(toys, rowvar=False) - covariance) < N_ERRORS * errors).all()
+    alone, _ = np.histogram(draws.ravel(), EDGES, weights=np.repeat(weights**2, 6) / 36)
+    assert (np.diag(covariance) > 1.5 * alone).all()
+
+
+def test_a_histogram_of_one_draw_has_squared_weights():
+    reconstructed, _, weights = smeared()
+    yields, covariance = histogram_of_draws(reconstructed[:, None], EDGES, weights=weights)
+    np.testing.assert_allclose(yields, np.histogram(reconstructed, EDGES, weights=weights)[0], atol=1e-9)
+    np.testing.assert_allclose(
+        covariance, np.diag(np.histogram(reconstructed, EDGES, weights=weights**2)[0]), atol=1e-9
+    )
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda r: r.restricted(true=[True]), "true bins to keep: 3 booleans are needed"),
+        (lambda r: r.restricted(reconstructed=[False] * 3), "reconstructed bins to keep: 3 booleans"),
+        (lambda r: r.restricted(true=[0, 1, 2]), "3 booleans are needed"),
+        (lambda r: r.scaled(0.0), "factor = 0.0: a positive number"),
+        (lambda r: r.scaled(-1.0), "factor = -1.0"),
+        (lambda r: r.scaled(np.nan), "factor = nan"),
+        (lambda r: response_of_draws([0.5, 1.5], [0.5, 1.5], EDGES), r"draws of shape \(2,\): \(events, draws\)"),
+        (lambda r: response_of_draws(np.zeros((2, 0)), [0.5, 1.5], EDGES), r"draws of shape \(2, 0\)"),
+        (lambda r: response_of_draws([[0.5]], [0.5, 1.5], EDGES), "draws of 1 events, truth of 2"),
+        (lambda r: response_of_draws([[0.5]], [np.nan], EDGES), "not finite"),
+        (lambda r: response_of_draws([[0.5]], [0.5], EDGES, weights=[np.nan]), "1 finite ones"),
+        (lambda r: response_of_draws(np.zeros((2, 3, 2)), np.zeros((2, 2)), [EDGES]), "1 axes, values of 2"),
+        (lambda r: histogram_of_draws([0.5, 1.5], EDGES), r"draws of shape \(2,\)"),
+        (lambda r: histogram_of_draws([[0.5]], EDGES, weights=[1.0, 2.0]), "1 finite ones"),
+        (lambda r: histogram_of_draws(np.zeros((2, 3, 2)), [EDGES]), "1 axes, values of 2"),
+        (lambda r: replace(r, kept=(np.ones(5, bool), np.zeros(5, bool))).trace_fraction(), "no solved event"),
+    ],
+    ids=[
+        "few flags",
+        "no flag",
+        "places for flags",
+        "factor of zero",
+        "negative factor",
+        "nan factor",
+        "values for draws",
+        "no draw",
+        "fewer events",
+        "nan truth",
+        "nan weight",
+        "few axes",
+        "values for a histogram",
+        "more weights",
+        "few axes of a histogram",
+        "nothing kept",
+    ],
+)
+def test_refusals_of_parts_and_draws(call, message):
+    with pytest.raises(InputError, match=message):
+        call(response_matrix(*smeared()[:2], EDGES))

@@ -99,9 +99,9 @@ def read(
     record = response if isinstance(response, ResponseMatrix) else None
     parts = response.parts if isinstance(response, ResponseMatrix) else _bare(response, truth)
     n_rows, n_columns = parts.yields.shape
+    _check_efficiency(parts)
     if record is not None and truth is not None and not _close(_vector(truth, "truth", n_columns), parts.truth):
         raise InputError("truth: not that of the response record; give None, the record knows it")
-    _check_efficiency(parts)
     if not parts.yields.any():
         raise InputError("response: no simulated event is reconstructed within the edges")
     observed = _vector(data, "data", n_rows)
@@ -187,12 +187,12 @@ def _close(values: Array, others: Array) -> bool:
 
 def _numbers(values: ArrayLike, name: str) -> Array:
     """Return a copy; raise InputError for what are no real numbers and for masked ones, whose mask would be lost."""
-    if np.iscomplexobj(values) or np.ma.is_masked(values):
-        raise InputError(f"{name}: real numbers are needed, none of them masked")
     try:
-        return np.array(values, dtype=np.float64)
+        if not (np.iscomplexobj(values) or np.ma.is_masked(values)):
+            return np.array(values, dtype=np.float64)
     except (TypeError, ValueError) as error:
-        raise InputError(f"{name}: an array of numbers is needed, {error}") from error
+        raise InputError(f"{name}: an array of numbers is needed; {error}") from error
+    raise InputError(f"{name}: real numbers are needed, none of them masked")
 
 
 def _vector(values: ArrayLike, name: str, n: int) -> Array:
