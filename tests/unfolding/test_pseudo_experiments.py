@@ -183,6 +183,12 @@ def test_a_walk_that_never_covers_says_so():
     covered = walk([1.0, 0.9])
     assert (covered.setting, covered.reached) == (0.9, False)
     assert not walk([0.0], least=0.999).reached
+    assert "the best" in str(covered)
+
+
+def test_a_walk_that_never_covers_takes_the_best_of_its_settings():
+    covered = walk([0.9, 0.5, 0.95], least=0.999)
+    assert (covered.setting, covered.reached, covered.settings) == (0.5, False, (0.9, 0.5, 0.95))
 
 
 def test_refused_toys_count_as_not_covered_where_coverage_decides():

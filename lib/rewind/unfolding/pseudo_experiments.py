@@ -271,7 +271,7 @@ def length_ratio(toys: PseudoExperiments, others: PseudoExperiments) -> Estimate
 class Covered:
     """Hold the first ``setting`` that covers, whether there is one (``reached``), and its price.
 
-    ``blind`` and ``chosen`` are the toys of the first setting and of the one taken, the last if none covers; ``price``
+    ``blind`` and ``chosen`` are the toys of the first setting and of the one taken, the best if none covers; ``price``
     is the ratio of their mean interval lengths. ``settings`` are those tried, ``coverages`` their worst bins'.
     """
 
@@ -285,12 +285,8 @@ class Covered:
 
     def __str__(self) -> str:
         """Return both settings with their worst bins, and the price."""
-        blind, chosen = (f"{setting:.3g}: {toys}" for setting, toys in self._ends)
-        return f"{blind} → {chosen}, length × {self.price.value:.2f}"
-
-    @property
-    def _ends(self) -> tuple[tuple[Any, PseudoExperiments], ...]:
-        return (self.settings[0], self.blind), (self.setting, self.chosen)
+        blind, chosen = f"{self.settings[0]:.3g}: {self.blind}", f"{self.setting:.3g}: {self.chosen}"
+        return f"{blind} → {chosen}{'' if self.reached else ' (the best)'}, length × {self.price.value:.2f}"
 
 
 def until_covered(
@@ -316,16 +312,16 @@ def until_covered(
     if len(settings) == 0:
         raise InputError("settings: none given; the blind choice comes first")
     data = pseudo_data(expected, n, rng, covariance=covariance)
-    blind, reached, coverages = None, False, []
+    walked: list[tuple[float, Any, PseudoExperiments]] = []
     for setting in settings:
         toys = _unfolded(partial(unfold_at, setting), data, truth, errors, progress)
-        blind = toys if blind is None else blind
-        coverages.append(toys.worst_coverage)
-        reached = coverages[-1].value * (1 - toys.failures / n) >= least
-        if reached:
+        walked.append((toys.worst_coverage.value * (1 - toys.failures / n), setting, toys))
+        if walked[-1][0] >= least:
             break
-    tried = tuple(settings[: len(coverages)])
-    return Covered(setting, reached, blind, toys, length_ratio(toys, blind), tried, tuple(coverages))
+    covers, setting, toys = max(walked, key=lambda step: step[0])
+    blind, tried = walked[0][2], tuple(step[1] for step in walked)
+    coverages = tuple(step[2].worst_coverage for step in walked)
+    return Covered(setting, covers >= least, blind, toys, length_ratio(toys, blind), tried, coverages)
 
 
 def _means(values: Array) -> PerBin:
