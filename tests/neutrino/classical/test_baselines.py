@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from chance import assert_mean, assert_spread
 from rewind import events, kinematics
 from rewind.errors import InputError
 from rewind.neutrino.classical import baselines, ellipse, pairing, weighting
@@ -131,3 +132,27 @@ def test_an_unknown_distance_gives_no_answer():
         answer = rule(draws, score)
         assert answer[0].isfinite().all()
         assert answer[1].isnan().all()
+
+
+def test_smeared_copies_keep_the_momentum_of_an_event(data):
+    generator = torch.Generator().manual_seed(1)
+    copies = list(baselines.smeared_copies(data, 40, generator, sigma=0.0))
+    total = [(d.jets[..., 1:3] * d.jet_mask[..., None]).sum(1) + d.met for d in (data, *copies)]
+    for other in total[1:]:
+        torch.testing.assert_close(other, total[0])
+    factors = torch.stack([copy.jets[..., 0] / data.jets[..., 0] for copy in copies])[:, data.jet_mask]
+    assert_mean(factors.mean(0), 1.0)
+    assert copies[0].truth is data.truth
+
+
+def test_smeared_copies_smear_the_missing_momentum(data):
+    generator = torch.Generator().manual_seed(2)
+    still = replace(data, jets=torch.zeros_like(data.jets))
+    moved = torch.stack([copy.met - data.met for copy in baselines.smeared_copies(still, 30, generator, sigma=7.0)])
+    assert_spread(moved.flatten(), 7.0)
+
+
+@pytest.mark.parametrize(("n", "sigma"), [(0, 10.0), (1, -1.0), (1, float("nan"))])
+def test_impossible_copies_are_refused(data, n, sigma):
+    with pytest.raises(InputError, match="at least one copy"):
+        list(baselines.smeared_copies(data, n, torch.Generator().manual_seed(1), sigma=sigma))

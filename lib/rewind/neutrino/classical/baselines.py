@@ -9,16 +9,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from rewind.errors import InputError
 from rewind.events import EventBatch
 from rewind.neutrino.classical import ellipse, weighting
 from rewind.neutrino.classical.jet_scale import leg_jets
+from rewind.random_numbers import require_generator
 
-__all__ = ["by_ellipse", "by_weighting"]
+__all__ = ["by_ellipse", "by_weighting", "smeared_copies"]
 
 
 def by_ellipse(data: EventBatch, pairing: Tensor) -> tuple[Tensor, Tensor]:
@@ -51,3 +55,23 @@ def by_weighting(data: EventBatch, pairing: Tensor | None = None, **options: Any
         options["pairings"] = torch.where(known[:, None], pairing, torch.tensor([0, 1]))[:, None]
     best = weighting.solve(*data.leptons.unbind(1), data.jets, mask, data.met, **options)
     return torch.stack([best.neutrino, best.antineutrino], 1), best.valid, best.pairing
+
+
+def smeared_copies(
+    data: EventBatch, n: int, generator: torch.Generator, *, sigma: float = 10.0
+) -> Iterator[EventBatch]:
+    """Yield ``n`` copies of events as they might have been measured: other jets, other missing momentum.
+
+    Jets are smeared by their resolution (:func:`~rewind.neutrino.classical.weighting.smear_jets`), the missing momentum
+    takes up the difference and is smeared by ``sigma`` (GeV) in each component. Raises InputError for fewer than one
+    copy and a negative ``sigma``.
+    """
+    require_generator(generator)
+    if n < 1 or not sigma >= 0:
+        raise InputError(
+            f"n = {n}, sigma = {sigma}: at least one copy and a resolution that is not negative are needed"
+        )
+    for jets in weighting.smear_jets(data.jets, n, generator).unbind(1):
+        moved = ((jets - data.jets)[..., 1:3] * data.jet_mask[..., None]).sum(1)
+        noise = torch.randn(data.met.shape, generator=generator, dtype=data.met.dtype)
+        yield replace(data, jets=jets, met=data.met - moved + sigma * noise)
