@@ -59,6 +59,16 @@ def test_draws_shrink_the_errors_by_what_they_average_and_their_covariance_is_th
     assert_agrees(spread, np.sqrt(np.diag(result.total_covariance)), spread / 600**0.5)
 
 
+def test_an_empty_bin_of_draws_has_the_variance_that_the_simulation_expects():
+    true, seen, is_data, _ = sample()
+    moved = np.where((is_data & (seen[:, 0] < 1))[:, None], 1.5, seen)
+    inputs = unfolding_inputs(moved[:, None, :1], true[:, :1], is_data, EDGES[:1])
+    assert inputs.data[0] == 0
+    expected = np.count_nonzero((seen[~is_data, 0] >= 0) & (seen[~is_data, 0] < 1)) / 3
+    assert inputs.covariance[0, 0] == pytest.approx(expected)
+    np.testing.assert_allclose(np.diag(inputs.covariance)[1:], inputs.data[1:])
+
+
 def test_weighted_data_have_a_covariance():
     true, seen, is_data, rng = sample()
     weights = rng.choice([0.5, 2.0], len(true))

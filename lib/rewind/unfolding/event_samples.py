@@ -44,9 +44,9 @@ def unfolding_inputs(
 
     ``true`` is ``(B,)`` or ``(B, D)``, with an axis for each of D observables, and does not enter where ``is_data``;
     ``reconstructed`` has the same shape, or one axis more for n draws an event, ``(B, n)`` or ``(B, n, D)``, each of
-    weight 1/n. Draws of an event fluctuate together: data of draws have a covariance, and so has the response. Without
-    draws the data's covariance is given where ``weights`` are. Raises InputError for shapes that do not fit and as
-    :func:`~rewind.stats.response.response_matrix` does.
+    weight 1/n. Draws of an event fluctuate together: data of draws have a covariance, and so has the response; a bin
+    without data has the variance that the simulation expects. Without draws the covariance is given where ``weights``
+    are. Raises InputError for shapes that do not fit and as :func:`~rewind.stats.response.response_matrix` does.
     """
     reconstructed, true = np.asarray(reconstructed, dtype=np.float64), np.asarray(true, dtype=np.float64)
     is_data = np.asarray(is_data, dtype=bool)
@@ -60,4 +60,9 @@ def unfolding_inputs(
     response = fill(reconstructed[~is_data], true[~is_data], axes, axes_true, weights=weights[~is_data])
     seen = reconstructed[is_data] if has_draws else reconstructed[is_data][:, None]
     data, covariance = histogram_of_draws(seen, axes, weights=weights[is_data])
-    return Inputs(response, data, None if is_poisson and not has_draws else covariance)
+    if is_poisson and not has_draws:
+        return Inputs(response, data, None)
+    empty = np.diag(covariance) == 0
+    simulated = response.variances.yields.sum(1) + response.variances.fakes
+    scale = weights[is_data].sum() / weights[~is_data].sum()
+    return Inputs(response, data, covariance + np.diag(np.where(empty, scale * simulated, 0.0)))

@@ -284,9 +284,9 @@ class Covered:
     coverages: tuple[Estimate, ...]
 
     def __str__(self) -> str:
-        """Return both settings with their worst bins, and the price."""
+        """Return a line a setting with its worst bins, the second with the price."""
         blind, chosen = f"{self.settings[0]:.3g}: {self.blind}", f"{self.setting:.3g}: {self.chosen}"
-        return f"{blind} → {chosen}{'' if self.reached else ' (the best)'}, length × {self.price.value:.2f}"
+        return f"{blind}\n{chosen}{'' if self.reached else ' (the best)'}, length × {self.price.value:.2f}"
 
 
 def until_covered(
