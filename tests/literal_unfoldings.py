@@ -101,6 +101,7 @@ class Method(NamedTuple):
 
     unfold: Callable
     formula: Callable
+    has_prior: bool
 
 
 def _pair(unfold, formula, *, needs_variances=True, **options):
@@ -109,9 +110,9 @@ def _pair(unfold, formula, *, needs_variances=True, **options):
         return formula(yields, truth, fakes, data, **known, **options)
 
     def ours(response, data, **others):
-        return unfold(response, None, data, **options, **others)
+        return unfold(response, None, data, **options | others)
 
-    return Method(ours, literal)
+    return Method(ours, literal, "prior" in options)
 
 
 METHODS = {

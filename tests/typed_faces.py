@@ -10,6 +10,8 @@ from torch import Tensor
 
 from rewind import events, generation, integrate, kinematics, mem, neutrino, nn, partons, paths, stats, transfer
 from rewind.random_numbers import optional_generator, require_generator
+from rewind.stats.response import Parts, histogram_of_draws
+from rewind.unfolding import binned
 
 
 def momenta(p: Tensor, q: NDArray[np.float64]) -> None:
@@ -60,6 +62,25 @@ def networks(event: Tensor) -> None:
     assert_type(flow.sample(event, 5), Tensor)
     density: nn.ConditionalDensity = flow
     assert density
+
+
+def unfoldings(response: NDArray[np.float64], data: list[float]) -> None:
+    record = stats.response_matrix(data, data, [0.0, 1.0, 2.0])
+    assert_type(record, stats.ResponseMatrix)
+    assert_type(record.restricted(true=[True, False]).parts, Parts)
+    assert_type(histogram_of_draws(response, [0.0, 1.0]), tuple[NDArray[np.float64], NDArray[np.float64]])
+    result = binned.iterative_bayes(record, None, data, iterations=3)
+    assert_type(result, binned.Unfolded)
+    assert_type(binned.svd(response, data, data, k=2, fakes=[1.0, 2.0]), binned.Unfolded)
+    assert_type(binned.tikhonov(response, data, data, tau=0.1), binned.Unfolded)
+    assert_type(binned.matrix_inversion(response, data, data), binned.Unfolded)
+    assert_type(binned.poisson_likelihood(response, data, data), binned.LikelihoodFit)
+    assert_type(result.values, NDArray[np.float64])
+    assert_type(result.simulation_covariance, NDArray[np.float64] | None)
+    assert_type(result.total_covariance, NDArray[np.float64])
+    assert_type(result.folded_chi2, float)
+    assert_type(result.reachable, NDArray[np.bool_])
+    assert_type(binned.global_correlation(result.covariance), NDArray[np.float64])
 
 
 def topics(batch: events.EventBatch, path: Path) -> None:

@@ -1,3 +1,4 @@
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -6,7 +7,9 @@ import pytest
 from chance import N_ERRORS
 from literal_unfoldings import METHODS, observed, resimulated, simulated, split
 from rewind.errors import InputError
+from rewind.stats import ResponseMatrix, response_matrix
 from rewind.unfolding.binned import global_correlation, iterative_bayes, matrix_inversion
+from smeared_spectra import smeared
 
 each_method = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS.keys())
 each_simulation = pytest.mark.parametrize("n_draws", [1, 4], ids=["events", "draws"])
@@ -106,6 +109,25 @@ def test_the_folded_values_are_the_expected_data(method):
     np.testing.assert_allclose(result.folded, parts.yields @ (result.values / parts.truth) + parts.fakes, rtol=1e-12)
     off = observed(response) - result.folded
     assert result.folded_chi2 == pytest.approx(np.sum(off**2 / observed(response)), rel=1e-10)
+
+
+@each_method
+def test_300_bins_with_both_covariances_take_little_memory(method):
+    """Less than 60 MB beside the library: a few matrices of 300 by 300, and none of 300 cubed (216 MB)."""
+    n = 300
+    response, truth = smeared(n, n, 1.2)
+    axes = response_matrix([0.5], [0.5], np.arange(n + 1.0)).true
+    counts = np.zeros((n + 3, n + 2))
+    counts[1:-2, 1:-1], counts[-1, 1:-1] = response, truth - response.sum(0)
+    record, options = ResponseMatrix(axes, axes, counts, counts), {}
+    if method.has_prior:
+        options["prior"] = truth * np.linspace(0.9, 1.1, n)
+    tracemalloc.start()
+    result = method.unfold(record, response.sum(1), **options)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert np.isfinite(result.total_covariance).all()
+    assert peak < 60e6
 
 
 def test_a_purity_divides_what_is_folded():
