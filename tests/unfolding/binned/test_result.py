@@ -42,26 +42,76 @@ def test_the_jacobian_is_the_derivative_by_the_data(method):
     np.testing.assert_allclose(result.covariance, (numerical * data) @ numerical.T, atol=1e-6 * result.covariance.max())
 
 
+def propagated(response, unfold):
+    """Return the simulation covariance of ``unfold(response)`` by finite differences over all cells."""
+    step = 1e-3 * np.sqrt(response.squares.max(0))
+    slopes = np.zeros((*response.counts.T.shape, response.inside[1].sum()))
+    for r, t in zip(*np.nonzero(response.squares), strict=True):
+        aside = np.zeros_like(response.counts)
+        aside[r, t] = step[t]
+        high, low = (unfold(replace(response, counts=response.counts + sign * aside)) for sign in (1, -1))
+        slopes[t, r] = (high.values - low.values) / (2 * step[t])
+    if response.shared is None:
+        return np.einsum("tri,rt,trj->ij", slopes, response.squares, slopes)
+    return np.einsum("tri,trs,tsj->ij", slopes, response.shared, slopes)
+
+
 @each_method
 @each_simulation
 def test_the_simulation_covariance_is_that_of_every_count(method, n_draws):
     response = simulated(n_draws)
-    data, (n_rows, n_columns) = observed(response), response.counts.shape
-    step = 1e-4 * np.sqrt(response.squares.max(0))
-    slopes = np.zeros((n_columns, n_rows, response.inside[1].sum()))
-    for t in range(n_columns):
-        for r in range(n_rows):
-            aside = np.zeros_like(response.counts)
-            aside[r, t] = step[t]
-            high, low = (replace(response, counts=response.counts + sign * aside) for sign in (1, -1))
-            slopes[t, r] = method.unfold(high, data).values - method.unfold(low, data).values
-    slopes /= 2 * step[:, None, None]
-    if response.shared is None:
-        numerical = np.einsum("tri,rt,trj->ij", slopes, response.squares, slopes)
-    else:
-        numerical = np.einsum("tri,trs,tsj->ij", slopes, response.shared, slopes)
+    data = observed(response)
+    numerical = propagated(response, lambda moved: method.unfold(moved, data))
     ours = method.unfold(response, data).simulation_covariance
     np.testing.assert_allclose(ours, numerical, atol=1e-6 * numerical.max())
+
+
+SIZE = np.sqrt(observed(simulated()))
+SETTINGS = {
+    "fakes": {"fakes": np.full(8, 120.0)},
+    "purity": {"purity": np.linspace(0.7, 0.95, 8)},
+    "background": {"background": np.full(8, 50.0)},
+    "full covariance": {"data_covariance": np.diag(SIZE**2) + 0.2 * np.outer(SIZE, SIZE)},
+}
+
+
+@pytest.mark.parametrize("setting", SETTINGS.values(), ids=SETTINGS.keys())
+@pytest.mark.parametrize("name", ["inversion", "Bayes, prior", "SVD, prior", "Tikhonov, prior"])
+def test_the_simulation_covariance_knows_what_is_not_simulated(name, setting):
+    response = simulated(4)
+    data, unfold = observed(response), METHODS[name].unfold
+    numerical = propagated(response, lambda moved: unfold(moved, data, **setting))
+    ours = unfold(response, data, **setting).simulation_covariance
+    np.testing.assert_allclose(ours, numerical, atol=1e-6 * numerical.max())
+
+
+def with_holes(response):
+    """Return the response with a reconstructed bin that nothing reaches, and a true one that is always missed."""
+    rows = np.flatnonzero(response.inside[0])
+    row, column = rows[3], np.flatnonzero(response.inside[1])[0]
+    counts, squares, shared = (values.copy() for values in (response.counts, response.squares, response.shared))
+    for values in (counts, squares):
+        values[row] = values[rows, column] = 0
+    shared[:, row] = shared[:, :, row] = 0
+    shared[column, rows] = shared[column, :, rows] = 0
+    return replace(response, counts=counts, squares=squares, shared=shared)
+
+
+@pytest.mark.parametrize("name", ["inversion", "Bayes, 5", "SVD", "Tikhonov"])
+@pytest.mark.filterwarnings("ignore:data:UserWarning", "ignore:true bins:UserWarning")
+def test_the_simulation_covariance_leaves_out_what_is_not_determined_or_not_kept(name):
+    response, unfold = simulated(4), METHODS[name].unfold
+    data, columns = observed(response), np.array([True, True, False, True, True])
+    rows = np.arange(8) != 6
+    fewer, holed = response.restricted(true=columns, reconstructed=rows), with_holes(response)
+    for moved, seen in ((fewer, data[rows]), (holed, data)):
+        result = unfold(moved, seen)
+        numerical = propagated(moved, lambda other, seen=seen: unfold(other, seen))
+        known = np.ix_(result.determined, result.determined)
+        ours = result.simulation_covariance[known]
+        np.testing.assert_allclose(ours, numerical[known], atol=1e-6 * numerical[known].max())
+    assert not result.determined[0]
+    assert not result.reachable[3]
 
 
 @each_simulation
