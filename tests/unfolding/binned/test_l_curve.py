@@ -60,6 +60,14 @@ def test_more_strength_always_bends_less_and_fits_worse():
     assert (np.diff(curve.bending) < 0).all()
 
 
+def test_components_of_one_size_have_no_corner():
+    """Misfit ∝ p² and Σ x² ∝ (1 − p)², p = τ²/(s² + τ²): a curve that bends away from the origin throughout."""
+    curve = l_curve(diagonal(np.full(3, 0.5), np.array([5.0, 7.0, 9.0])), np.geomspace(0.01, 30, 50))
+    assert (curve.curvature < 0).all()
+    with pytest.raises(InputError, match="no corner between these strengths"):
+        _ = curve.corner
+
+
 @pytest.mark.parametrize(
     "taus",
     [[1.0, 2.0], [0.0, 1.0, 2.0, 3.0], [3.0, 2.0, 1.0, 0.5], [1.0, np.nan, 2.0, 3.0], [[1.0, 2.0, 3.0, 4.0]]],

@@ -38,8 +38,11 @@ class LCurve:
 
     @property
     def corner(self) -> float:
-        """Return the strength where the curve bends most."""
-        return float(self.taus[1:-1][np.argmax(self.curvature[1:-1])])
+        """Return the strength where the curve bends most; raise InputError where it bends the other way throughout."""
+        within = self.curvature[1:-1]
+        if within.max() <= 0:
+            raise InputError("L-curve: it has no corner between these strengths; choose tau otherwise")
+        return float(self.taus[1:-1][np.argmax(within)])
 
 
 def l_curve(stated: _Regularised, taus: Array | None = None) -> LCurve:

@@ -37,8 +37,8 @@ def matrix_inversion(
 ) -> Unfolded:
     """Return the spectrum that folds to the data, of the least χ² where there are more reconstructed than true bins.
 
-    Arguments as of :func:`~rewind.unfolding.binned.bayes.iterative_bayes`. Raises InputError where the response has no
-    inverse.
+    The data's variances, of an empty bin the expected one, are weights and count as fixed in the covariances. Arguments
+    as of :func:`~rewind.unfolding.binned.bayes.iterative_bayes`. Raises InputError where the response has no inverse.
     """
     problem = read(
         response,
