@@ -7,6 +7,7 @@ import pytest
 
 from rewind.errors import InputError
 from rewind.stats import response_matrix
+from rewind.stats.response import histogram_of_draws, response_of_draws
 from rewind.unfolding.binned import iterative_bayes, matrix_inversion, svd, tikhonov
 from rewind.unfolding.binned.problem import read
 
@@ -261,6 +262,20 @@ def test_a_singular_covariance_is_allowed_and_told_of():
         result = matrix_inversion(**PLAIN, data_covariance=covariance)
     assert len(result.problem.whitening()) == 3
     assert np.isfinite(result.values).all()
+
+
+def test_data_of_draws_without_their_covariance_are_told_of():
+    rng = np.random.default_rng(1)
+    truth = rng.uniform(0.0, 3.0, 2_000)
+    draws = truth[:, None] + rng.normal(0, 0.2, (2_000, 4))
+    simulated = response_of_draws(draws, truth, [0.0, 1.0, 2.0, 3.0])
+    data, covariance = histogram_of_draws(draws[:700], [0.0, 1.0, 2.0, 3.0])
+    with pytest.warns(UserWarning, match="response of draws: Poisson errors are not theirs"):
+        matrix_inversion(simulated, None, data)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        matrix_inversion(simulated, None, data, data_covariance=covariance)
+        matrix_inversion(simulated, None, np.histogram(draws[:700, 0], [0.0, 1.0, 2.0, 3.0])[0])
 
 
 def test_the_whitening_turns_a_covariance_into_one():

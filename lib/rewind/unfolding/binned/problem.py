@@ -93,8 +93,9 @@ def read(
 
     ``truth`` may be None with a record, which knows it; a record's fakes count unless ``fakes`` or ``purity`` are
     given. Warns of data in bins that the simulation does not reach, and of true bins that are never reconstructed;
-    both are left out. Raises InputError for shapes that do not fit, entries that are not finite, negative Poisson
-    data, more reconstructed than generated, and for both fakes and purity.
+    both are left out; and of data of draws without their covariance. Raises InputError for shapes that do not fit,
+    entries that are not finite, negative Poisson data, more reconstructed than generated, and for both fakes and
+    purity.
     """
     record = response if isinstance(response, ResponseMatrix) else None
     parts = response.parts if isinstance(response, ResponseMatrix) else _bare(response, truth)
@@ -105,6 +106,12 @@ def read(
     if not parts.yields.any():
         raise InputError("response: no simulated event is reconstructed within the edges")
     observed = _vector(data, "data", n_rows)
+    if record is not None and record.shared is not None and data_covariance is None and (observed % 1).any():
+        warnings.warn(
+            "data: not whole numbers, and unfolded with a response of draws: Poisson errors are not theirs; "
+            "give data_covariance, which histogram_of_draws makes",
+            stacklevel=3,
+        )
     if purity is not None and fakes is not None:
         raise InputError("fakes and purity: two models of the same events; give one of them")
     simulated_fakes = fakes is None and purity is None and record is not None
