@@ -66,6 +66,24 @@ def test_the_error_of_the_trace_fraction_covers():
     assert_spread(values / errors.mean())
 
 
+def test_the_error_of_the_trace_fraction_covers_where_draws_of_an_event_agree_or_do_not():
+    """Half of the events are known exactly, the others not at all: they fluctuate as events do, not as draws."""
+    shares = []
+    for seed in range(400):
+        rng = np.random.default_rng(seed)
+        truth, is_known = rng.uniform(0.0, 4.0, 400), rng.random(400) < 0.5
+        draws = np.where(is_known[:, None], truth[:, None], rng.uniform(0, 4, (400, 40)))
+        shares.append(response_of_draws(draws, truth, np.linspace(0.0, 4.0, 9)).trace_fraction())
+    values, errors = np.array(shares).T
+    assert_spread(values / errors.mean())
+
+
+def test_the_error_of_the_trace_fraction_of_draws_that_all_agree_is_that_of_events():
+    reconstructed, truth, _ = smeared()
+    one, many = response_matrix(reconstructed, truth, EDGES), np.repeat(reconstructed[:, None], 7, 1)
+    np.testing.assert_allclose(response_of_draws(many, truth, EDGES).trace_fraction(), one.trace_fraction())
+
+
 @given(st.lists(st.tuples(st.floats(-10, 10), st.floats(-10, 10), st.floats(-2, 2)), min_size=1, max_size=30))
 def test_no_weight_is_lost(rows):
     reconstructed, truth, weights = np.array(rows).T

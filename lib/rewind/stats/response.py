@@ -145,7 +145,8 @@ class ResponseMatrix:
     def trace_fraction(self) -> Estimate:
         """Return the share on the diagonal of solved events within the true edges, with its binomial error.
 
-        Raises InputError for axes that differ and where no event is solved.
+        The draws of an event are no events of their own. Raises InputError for axes that differ and where no event is
+        solved.
         """
         columns = self.inside[1]
         total = self.solved[columns].sum()
@@ -153,6 +154,10 @@ class ResponseMatrix:
             raise InputError("response: no solved event in any bin")
         share = float(self._diagonal().sum() / total)
         variance = share * (1 - share) * self.squares[:-1, columns].sum()
+        if self.shared is not None:  # each event's share on the diagonal, less the mean share of what it has solved
+            kept = np.flatnonzero(self.inside[0] & columns)
+            variance = self.shared[kept, kept, kept].sum() - 2 * share * self.shared[kept, kept, :-1].sum()
+            variance += share**2 * self.shared[columns, :-1, :-1].sum()
         return Estimate(share, float(max(variance, 0.0) ** 0.5 / total))
 
     def diagonal_of_all(self) -> float:
