@@ -84,3 +84,13 @@ def test_samples_that_do_not_agree_are_refused():
         unfolding_inputs(seen, true, is_data[:-1], EDGES)
     with pytest.raises(InputError, match="they must agree"):
         unfolding_inputs(seen[:-1], true, is_data, EDGES)
+
+
+def test_the_variance_of_an_empty_bin_is_one_of_data_whatever_the_luminosity_of_the_simulation():
+    true, seen, is_data, _ = sample()
+    moved = np.where((is_data & (seen[:, 0] < 1))[:, None], 1.5, seen)[:, None, :1]
+    plain, scaled = (
+        unfolding_inputs(moved, true[:, :1], is_data, EDGES[:1], weights=np.where(is_data, 1.0, weight))
+        for weight in (1.0, 0.01)
+    )
+    np.testing.assert_allclose(scaled.covariance, plain.covariance)

@@ -64,5 +64,5 @@ def unfolding_inputs(
         return Inputs(response, data, None)
     empty = np.diag(covariance) == 0
     simulated = response.variances.yields.sum(1) + response.variances.fakes
-    scale = weights[is_data].sum() / weights[~is_data].sum()
+    scale = (weights[is_data] ** 2).sum() / (weights[~is_data] ** 2).sum()
     return Inputs(response, data, covariance + np.diag(np.where(empty, scale * simulated, 0.0)))
