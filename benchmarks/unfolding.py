@@ -1,4 +1,4 @@
-"""Binned unfoldings of a simulation with its variances: seconds and peak memory, both covariances included.
+"""Binned unfoldings of a simulation with its variances: processor seconds and peak memory, both covariances included.
 
 Each call runs alone in a fresh process, whose peak is read before and after it: what importing the library and making
 the problem take is told apart. Where pyunfold is installed (extra 'peers') it unfolds 100 bins beside the library.
@@ -93,11 +93,11 @@ def pyunfolds(n):
 
 
 def measure(name, n):
-    """Print, as JSON, the seconds of a call and the peak memory in MB before and after it."""
+    """Print, as JSON, the processor seconds of a call and the peak memory in MB before and after it."""
     call = pyunfolds(n) if name == "pyunfold" else ours(name, n)
-    before, began = peak(), time.perf_counter()
+    before, began = peak(), time.process_time()
     call()
-    print(json.dumps({"seconds": time.perf_counter() - began, "before": before, "peak": peak()}))
+    print(json.dumps({"seconds": time.process_time() - began, "before": before, "peak": peak()}))
 
 
 def alone(name, n):
@@ -111,7 +111,7 @@ def rows(cases) -> list[Row]:
     table = []
     for name, n in cases:
         used = alone(name, n)
-        table.append(Row(f"{name}, {n} bins: seconds", used["seconds"]))
+        table.append(Row(f"{name}, {n} bins: seconds of the processor", used["seconds"]))
         table.append(Row(f"{name}, {n} bins: peak MB, {used['before']:.0f} before the call", used["peak"]))
     if importlib.util.find_spec("pyunfold"):
         mine, theirs = (alone(name, 100) for name in ("bayes", "pyunfold"))
