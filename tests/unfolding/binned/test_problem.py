@@ -2,17 +2,26 @@ import re
 import warnings
 from dataclasses import replace
 
+import hist
 import numpy as np
 import pytest
 
 from rewind.errors import InputError
 from rewind.stats import response_matrix
 from rewind.stats.response import histogram_of_draws, response_of_draws
-from rewind.unfolding.binned import iterative_bayes, matrix_inversion, svd, tikhonov
+from rewind.unfolding.binned import (
+    Nuisance,
+    iterative_bayes,
+    matrix_inversion,
+    poisson_likelihood,
+    svd,
+    tikhonov,
+    workspace,
+)
 from rewind.unfolding.binned.problem import read
 
 RESPONSE, TRUTH = np.array([[40.0, 8.0, 0.0], [9.0, 50.0, 6.0], [0.0, 7.0, 30.0], [2.0, 1.0, 4.0]]), [60.0, 80.0, 50.0]
-DATA = [500.0, 700.0, 300.0, 90.0]
+DATA = [50.0, 70.0, 30.0, 9.0]
 PLAIN = {"response": RESPONSE, "truth": TRUTH, "data": DATA}
 
 UNFOLDINGS = {
@@ -35,7 +44,7 @@ def record(**options):
     rng = np.random.default_rng(1)
     truth = rng.uniform(-0.5, 3.5, 2_000)
     measured = truth + rng.normal(0, 0.2, 2_000)
-    weights = options.get("weights", np.full(2_000, 0.5))
+    weights = options.get("weights", np.full(2_000, 0.1))
     return response_matrix(measured, truth, [0.0, 0.5, 1.0, 2.0, 3.0], [0.0, 1.0, 2.0, 3.0], weights=weights)
 
 
@@ -303,3 +312,115 @@ def test_a_purity_of_zero_says_that_a_bin_holds_fakes_alone():
 
 def test_the_efficiency_counts_what_is_reconstructed_within_the_edges():
     np.testing.assert_allclose(read(**PLAIN).efficiency, RESPONSE.sum(0) / TRUTH)
+
+
+EDGES = [0.0, 0.5, 1.0, 1.5, 2.0], [0.0, 1.0, 2.0, 4.0]
+TRUE_EDGES = [0.0, 1.0, 2.0], [0.0, 1.0, 4.0]
+
+
+def of_two_observables():
+    """Return a response of 4 by 3 reconstructed and 2 by 2 true bins, and reconstructed values with flow."""
+    rng = np.random.default_rng(3)
+    truth = rng.uniform([-0.1, -0.1], [2.1, 4.2], (4_000, 2))
+    measured = truth + rng.normal(0, 0.1, truth.shape)
+    return response_matrix(measured, truth, EDGES, TRUE_EDGES), measured[:3_000]
+
+
+def histogram(values, edges, storage=None):
+    filled = hist.Hist(*(hist.axis.Variable(each) for each in edges), storage=storage or hist.storage.Double())
+    return filled.fill(*np.transpose(values))
+
+
+@pytest.mark.parametrize("storage", [hist.storage.Weight(), hist.storage.Int64()], ids=["weights", "integers"])
+def test_histograms_and_arrays_of_the_axes_are_read_as_flat_ones(storage):
+    response, measured = of_two_observables()
+    data = histogram(measured, EDGES, storage)
+    small = [histogram(measured[start:100], EDGES) for start in (0, 40)]
+    truth, prior = (histogram(measured[:500], TRUE_EDGES) for _ in range(2))
+    truth.view()[...] = response.parts.truth.reshape(2, 2)
+    given = {"data": data, "fakes": small[0], "background": small[1], "prior": prior, "truth": truth}
+    assert data.values(flow=True).sum() > data.values().sum()
+    flat, nested = (
+        {name: change(values.values()) for name, values in given.items()} for change in (np.ravel, np.array)
+    )
+    nested["background"] = nested["background"].tolist()
+    expected = iterative_bayes(response, **flat)
+    for kind in (given, nested):
+        before = {name: np.array(values) for name, values in kind.items()}
+        result = iterative_bayes(response, **kind)
+        np.testing.assert_array_equal(result.values, expected.values)
+        np.testing.assert_array_equal(result.covariance, expected.covariance)
+        for name, values in kind.items():
+            np.testing.assert_array_equal(np.array(values), before[name])
+    purity = np.linspace(0.8, 1.0, 12)
+    np.testing.assert_array_equal(
+        matrix_inversion(response, None, data, purity=purity.reshape(4, 3)).values,
+        matrix_inversion(response, None, flat["data"], purity=purity).values,
+    )
+
+
+def test_backgrounds_and_templates_of_a_likelihood_may_be_histograms():
+    response, measured = of_two_observables()
+    data, background = histogram(measured, EDGES), histogram(measured[:100], EDGES)
+    templates = background * 1.3, background * 0.7
+
+    def unfolded(change):
+        nuisance = Nuisance(background_up=change(templates[0]), background_down=change(templates[1]))
+        given = {"background": change(background), "nuisances": {"size": nuisance}}
+        return poisson_likelihood(response, None, change(data), **given), workspace(
+            response, None, change(data), **given
+        )
+
+    ours, flat = unfolded(lambda given: given), unfolded(lambda given: given.values().ravel())
+    np.testing.assert_array_equal(ours[0].values, flat[0].values)
+    assert ours[1] == flat[1]
+
+
+def test_a_histogram_for_bare_arrays_has_no_axes_to_compare():
+    data = hist.Hist(hist.axis.Regular(4, 0, 1), storage=hist.storage.Weight())
+    data.view().value = DATA
+    np.testing.assert_array_equal(matrix_inversion(**PLAIN | {"data": data}).values, matrix_inversion(**PLAIN).values)
+
+
+def test_edges_may_differ_by_rounding():
+    values = np.linspace(-0.95, 0.95, 20)
+    response = response_matrix(values, values, np.array([-1.0, -0.6, -0.2, 0.2, 0.6, 1.0]) + 1e-16)
+    data = hist.Hist(hist.axis.Regular(5, -1, 1)).fill(values)
+    np.testing.assert_allclose(matrix_inversion(response, None, data).values, 4)
+
+
+OTHER_EDGES = "a histogram with other edges than the reconstructed axes of the response"
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (lambda of: {"data": of(EDGES[::-1])}, f"data: {OTHER_EDGES}"),
+        (lambda of: {"data": of(([0.0, 0.5, 1.0, 1.6, 2.0], EDGES[1]))}, f"data: {OTHER_EDGES}"),
+        (lambda of: {"data": of(EDGES).project(0)}, f"data: {OTHER_EDGES}"),
+        (lambda of: {"background": of(TRUE_EDGES)}, f"background: {OTHER_EDGES}"),
+        (lambda of: {"prior": of(EDGES)}, "prior: a histogram with other edges than the true axes"),
+        (lambda of: {"data": of(EDGES).values().T}, "data of shape (3, 4): 12 bins are needed"),
+        (lambda of: {"data": [[1.0, 2.0], [3.0]]}, "data: an array of numbers is needed"),
+        (lambda of: {"data": np.ma.array(np.ones((4, 3)), mask=np.eye(4, 3))}, "data: real numbers are needed, none"),
+    ],
+    ids=["exchanged", "an edge", "one axis", "true axes", "reconstructed axes", "transposed", "ragged", "masked"],
+)
+def test_histograms_and_arrays_of_other_axes(change, text):
+    response, measured = of_two_observables()
+    given = {"data": histogram(measured, EDGES)} | change(lambda edges: histogram(measured, edges))
+    with pytest.raises(InputError, match=re.escape(text)):
+        iterative_bayes(response, None, **given)
+
+
+def test_a_restricted_record_takes_the_bins_that_it_keeps():
+    response, measured = of_two_observables()
+    data, keep = histogram(measured, EDGES), np.arange(12) != 5
+    fewer = response.restricted(reconstructed=keep)
+    assert np.isfinite(matrix_inversion(fewer, None, data.values().ravel()[keep]).values).all()
+    with pytest.raises(
+        InputError, match="data: a histogram, but the response is restricted; give an array of the bins"
+    ):
+        matrix_inversion(fewer, None, data)
+    with pytest.raises(InputError, match=re.escape("data of shape (4, 3): 11 bins are needed")):
+        matrix_inversion(fewer, None, data.values())

@@ -39,9 +39,10 @@ def iterative_bayes(
 
     ``response`` ``[reconstructed, true]`` and ``truth`` are simulated yields, or a response record (then ``truth`` may
     be None); ``data``, ``fakes``, ``background`` absolute yields ``(R,)``, ``purity`` the share of signal instead of
-    fakes. Covariances hold the derivative through every iteration (1105.1160, whose first term alone is d'Agostini's
-    of 1995); the number of iterations counts as fixed. Raises InputError as
-    :func:`~rewind.unfolding.binned.problem.read` does, for negative data and for a prior that is zero somewhere.
+    fakes; with a record each may be a histogram or an array of its axes. Covariances hold the derivative through every
+    iteration (1105.1160, whose first term alone is d'Agostini's of 1995); the number of iterations counts as fixed.
+    Raises InputError as :func:`~rewind.unfolding.binned.problem.read` does, for negative data and for a prior that is
+    zero somewhere.
     """
     problem = read(
         response,

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rewind.errors import InputError
-from rewind.unfolding.binned.problem import Problem
+from rewind.unfolding.binned.problem import Problem, yields_of
 
 __all__ = ["Checked", "Nuisance", "Templates", "even", "read_nuisances", "sources"]
 
@@ -46,7 +46,10 @@ def sources(problem: Problem, fakes: ArrayLike | None, background: ArrayLike | N
     rows = problem.reachable
     if problem.fakes_are_simulated:
         fakes = problem.record.parts.fakes
-    given = {"fakes": fakes, "background": background}
+    given = {
+        name: yields_of(problem.record, "reconstructed", values, name)
+        for name, values in (("fakes", fakes), ("background", background))
+    }
     others = {name: np.zeros(len(rows)) if each is None else np.array(each, float) for name, each in given.items()}
     return {"response": problem.yields, **{name: each[rows] for name, each in others.items()}}
 
@@ -84,9 +87,11 @@ def _pair(problem: Problem, name: str, nuisance: Nuisance, source: str) -> tuple
 
 
 def _template(problem: Problem, what: str, given: ArrayLike) -> Array:
-    values = np.array(given, dtype=np.float64)
     rows, columns = problem.reachable, problem.determined
-    shape = (len(rows), len(columns)) if what.endswith(("response_down", "response_up")) else (len(rows),)
+    of_response = what.endswith(("response_down", "response_up"))
+    shape = (len(rows), len(columns)) if of_response else (len(rows),)
+    given = given if of_response else yields_of(problem.record, "reconstructed", given, what)
+    values = np.array(given, dtype=np.float64)
     if values.shape != shape or not np.isfinite(values).all():
         raise InputError(f"{what} of shape {values.shape}: finite yields of shape {shape} are needed")
     kept = values[rows][:, columns] if values.ndim == 2 else values[rows]

@@ -7,16 +7,20 @@ and what is not signal, b. The simulated truth drops out of the fit; it only tur
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
+import hist
 import numpy as np
+from hist.axis import AxesMixin
 from numpy.typing import ArrayLike, NDArray
 
 from rewind.errors import InputError
 from rewind.stats import ResponseMatrix
 from rewind.stats.response import Parts
 
-__all__ = ["Problem", "read"]
+__all__ = ["Problem", "read", "yields_of"]
 
 Array = NDArray[np.float64]
 _ROUNDING = 1e-6  # relative; by which sums of a caller's own yields may exceed their truth
@@ -92,12 +96,17 @@ def read(
     """Return the problem that a caller's arrays or response record state; every array is copied.
 
     ``truth`` may be None with a record, which knows it; a record's fakes count unless ``fakes`` or ``purity`` are
-    given. Warns of data in bins that the simulation does not reach, and of true bins that are never reconstructed;
-    both are left out; and of data of draws without their covariance. Raises InputError for shapes that do not fit,
-    entries that are not finite, negative Poisson data, more reconstructed than generated, and for both fakes and
-    purity.
+    given. A vector may also be a histogram of ``hist`` or an array of a record's axes, as :func:`yields_of` reads them.
+    Warns of data in bins that the simulation does not reach, and of true bins that are never reconstructed; both are
+    left out; and of data of draws without their covariance. Raises InputError for shapes that do not fit, entries that
+    are not finite, negative Poisson data, more reconstructed than generated, and for both fakes and purity.
     """
     record = response if isinstance(response, ResponseMatrix) else None
+    data, fakes, background, purity = (
+        yields_of(record, "reconstructed", values, name)
+        for values, name in ((data, "data"), (fakes, "fakes"), (background, "background"), (purity, "purity"))
+    )
+    truth, prior = yields_of(record, "true", truth, "truth"), yields_of(record, "true", prior, "prior")
     parts = response.parts if isinstance(response, ResponseMatrix) else _bare(response, truth)
     n_rows, n_columns = parts.yields.shape
     _check_efficiency(parts)
@@ -158,6 +167,35 @@ def read(
             stacklevel=3,
         )
     return problem
+
+
+def yields_of(
+    record: ResponseMatrix | None, kind: Literal["reconstructed", "true"], given: ArrayLike | None, name: str
+) -> ArrayLike | None:
+    """Return what a histogram, or an array of the shape of a record's axes, holds of each bin of these, flattened.
+
+    A histogram's flow and variances are not read. Any other array keeps its shape. Raises InputError for a histogram
+    with other edges than the record's, and where that is restricted.
+    """
+    is_histogram = isinstance(given, hist.Hist)
+    values = given.values() if is_histogram else given
+    if record is None or given is None:
+        return values
+    axes = record.reconstructed if kind == "reconstructed" else record.true
+    if is_histogram and not _same_edges(given.axes, axes):
+        raise InputError(f"{name}: a histogram with other edges than the {kind} axes of the response; bin it as these")
+    if is_histogram and record.kept is not None:
+        raise InputError(f"{name}: a histogram, but the response is restricted; give an array of the bins it keeps")
+    values = _numbers(values, name)
+    is_of_axes = record.kept is None and values.shape == tuple(axis.size for axis in axes)
+    return values.ravel() if is_of_axes else values
+
+
+def _same_edges(given: Sequence[AxesMixin], axes: Sequence[AxesMixin]) -> bool:
+    if [axis.size for axis in given] != [axis.size for axis in axes]:
+        return False
+    edges = [(one.edges, other.edges) for one, other in zip(given, axes, strict=True)]
+    return all(np.allclose(one, other, rtol=1e-9, atol=1e-9 * min(1.0, np.diff(other).min())) for one, other in edges)
 
 
 def _bare(response: ArrayLike, truth: ArrayLike | None) -> Parts:
