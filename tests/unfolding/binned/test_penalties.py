@@ -1,10 +1,12 @@
+import warnings
+
 import hist
 import numpy as np
 import pytest
 
 from rewind.errors import InputError
 from rewind.stats import response_matrix
-from rewind.unfolding.binned import tikhonov
+from rewind.unfolding.binned import poisson_likelihood, tikhonov
 from rewind.unfolding.binned.penalties import (
     by_truth,
     curvature,
@@ -144,3 +146,32 @@ def test_a_penalty_within_slices_leaves_a_plane_of_densities():
     for tau in (0.1, 10.0):
         result = tikhonov(response, None, plane, tau=tau, prior=area.ravel(), data_covariance=np.diag(plane))
         np.testing.assert_allclose(result.values, plane, rtol=1e-7)
+
+
+SLOPED = np.array([30.0, 70.0, 50.0, 20.0])
+HOLDING = {
+    "Tikhonov": tikhonov,
+    "without area": lambda *given, **options: tikhonov(*given, **options, area=False),
+    "likelihood": poisson_likelihood,
+}
+
+
+@pytest.mark.parametrize("unfold", HOLDING.values(), ids=HOLDING.keys())
+def test_a_prior_that_is_not_normalised_to_the_data_is_warned_of_once(unfold):
+    """By more than a factor 2 of the folded totals, background included; a prior that is not held is of any size."""
+    background, base = np.full(4, 10.0), 0.5 * SLOPED.sum()
+
+    def warned(scale, tau=0.01, **options):
+        simulated, generated = np.diag(SLOPED) * 0.5 * scale, SLOPED * scale
+        with warnings.catch_warnings(record=True) as raised:
+            warnings.simplefilter("always")
+            unfold(simulated, generated, 0.5 * SLOPED + background, tau=tau, background=background, **options)
+        assert all("ResponseMatrix.scaled or give prior=" in str(each.message) for each in raised)
+        return len(raised)
+
+    limits = (np.array([0.5, 2.0]) * (base + 40) - 40) / base
+    assert [warned(scale) for scale in (*limits * [0.99, 1.01], 1e3)] == [1, 1, 1]
+    assert [warned(scale) for scale in (*limits * [1.01, 0.99], 1)] == [0, 0, 0]
+    assert warned(1e3, tau=0.0) == warned(1e3, prior=SLOPED) == warned(1e3, penalty=np.zeros((1, 4))) == 0
+    assert warned(1, prior=np.zeros(4)) == warned(1, prior=1e6 * np.arange(1.0, 5.0)) == 0
+    assert warned(1, prior=1e3 * SLOPED) == 1

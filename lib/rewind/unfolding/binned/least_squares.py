@@ -58,7 +58,7 @@ class Tikhonov:
     """State an unfolding by Tikhonov's regularisation, to be solved at any strength τ (1205.6201).
 
     Minimises χ² + τ²|L(x − x₀)|², x₀ the prior, with the folded total held to that of the data if ``area``. Arguments
-    otherwise as of :func:`tikhonov`.
+    otherwise as of :func:`tikhonov`; x₀ is absolute, and ``unfold`` warns of one far from the data's total.
     """
 
     def __init__(self, problem: Problem, penalty: ArrayLike | None = None, *, area: bool = True):
@@ -73,6 +73,7 @@ class Tikhonov:
     def unfold(self, tau: float) -> Unfolded:
         """Return the result at a strength, which counts as fixed in its covariances."""
         problem, minimum = self.problem, self.minimum(tau)
+        penalties.warn_of_scale(problem, self.penalty, tau)
         by_truth = penalties.by_truth(problem, self.penalty, tau, minimum.ratio)
         return finish(problem, minimum.ratio, derivatives(problem, minimum, by_truth), problem.weight)
 
@@ -104,9 +105,10 @@ def tikhonov(
     """Return the spectrum of least χ² + τ²|L(x − x₀)|², its folded total held to that of the data if ``area``.
 
     ``penalty`` L ``(P, T)`` acts on yields; by default the second derivative of the density within slices of the
-    response record, and of flat bins for bare arrays. Without ``tau`` the corner of the L-curve is taken. Other
-    arguments as of :func:`~rewind.unfolding.binned.bayes.iterative_bayes`. Raises InputError as
-    :func:`~rewind.unfolding.binned.problem.read` does and for fewer reconstructed than true bins.
+    response record, and of flat bins for bare arrays. x₀ is the absolute prior, the simulated truth by default: that
+    must be normalised to the data, and a folded total off by more than a factor 2 is warned of. Without ``tau`` the
+    corner of the L-curve is taken. Other arguments as of :func:`~rewind.unfolding.binned.bayes.iterative_bayes`.
+    Raises InputError as :func:`~rewind.unfolding.binned.problem.read` does and for fewer reconstructed than true bins.
     """
     problem = read(
         response,

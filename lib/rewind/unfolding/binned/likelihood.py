@@ -84,7 +84,8 @@ def poisson_likelihood(
 ) -> LikelihoodFit:
     """Return the spectrum of the greatest Poisson likelihood, less ½τ²|L(x − x₀)|² and ½θ² of each nuisance.
 
-    ``tau`` and ``penalty`` as of :func:`~rewind.unfolding.binned.least_squares.tikhonov`, x₀ the prior; templates of
+    ``tau`` and ``penalty`` as of :func:`~rewind.unfolding.binned.least_squares.tikhonov`, x₀ the absolute prior,
+    of which it warns where it folds to another total than the data by more than a factor 2; templates of
     ``nuisances`` count as fixed in ``simulation_covariance``. Other arguments as of
     :func:`~rewind.unfolding.binned.bayes.iterative_bayes`. Raises InputError as
     :func:`~rewind.unfolding.binned.problem.read` does, where data and penalty do not determine the spectrum, and where
@@ -94,6 +95,7 @@ def poisson_likelihood(
     checked = read_nuisances(problem, nuisances)
     templates = Templates.of(checked, sources(problem, fakes, background))
     rows = penalties.on_yields(problem, penalty)
+    penalties.warn_of_scale(problem, rows, tau)
     likelihood = _Likelihood(problem, templates, *penalties.scaled(problem, rows, tau))
     at = _minimum(likelihood)
     by_truth = penalties.by_truth(problem, rows, tau, likelihood.split(at)[0])

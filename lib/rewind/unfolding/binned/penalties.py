@@ -5,6 +5,7 @@ A penalty is a matrix ``(P, T)``; what it makes of a spectrum, squared and summe
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -23,11 +24,13 @@ __all__ = [
     "flat_differences",
     "on_yields",
     "scaled",
+    "warn_of_scale",
     "within",
 ]
 
 Array = NDArray[np.float64]
 _CORNER = 1e-5  # on the diagonal of second differences, so that they have an inverse (hep-ph/9509307, section 4)
+_STRAIGHT = 1e-9  # of its terms: where a penalty's sum over a prior is rounding
 
 
 def on_yields(problem: Problem, given: ArrayLike | None) -> Array:
@@ -61,6 +64,21 @@ def scaled(problem: Problem, penalty: Array, tau: float) -> tuple[Array, Array]:
         raise InputError(f"tau = {tau}: a finite strength that is not negative is needed")
     stronger = tau * penalty
     return stronger * problem.truth, stronger @ problem.prior
+
+
+def warn_of_scale(problem: Problem, penalty: Array, tau: float) -> None:
+    """Warn where a spectrum is held at a prior that folds to less than half or more than twice the data's total.
+
+    Nothing is said without regularisation, or of a prior that the penalty holds nothing against, whatever its size.
+    """
+    aim, size = np.abs(penalty @ problem.prior), np.abs(penalty) @ np.abs(problem.prior)
+    expected, observed = problem.folded(problem.prior).sum(), problem.data.sum()
+    if tau > 0 and (aim > _STRAIGHT * size).any() and not observed / 2 <= expected <= 2 * observed:
+        warnings.warn(
+            f"prior: it makes one expect {expected:g} events, the data are {observed:g}, and it is held as it stands; "
+            "normalise the simulation by ResponseMatrix.scaled or give prior=",
+            stacklevel=3,
+        )
 
 
 def by_truth(problem: Problem, penalty: Array, tau: float, ratio: Array) -> Array:
