@@ -1,6 +1,7 @@
 import tracemalloc
 from dataclasses import replace
 
+import hist
 import numpy as np
 import pytest
 
@@ -222,3 +223,36 @@ def test_spectra_that_do_not_fold(spectrum):
     result = iterative_bayes([[8.0, 2.0], [2.0, 8.0]], [12.0, 12.0], [700.0, 300.0])
     with pytest.raises(InputError, match="2 finite yields"):
         result.expected_data(spectrum)
+
+
+@pytest.mark.filterwarnings("ignore:data:UserWarning", "ignore:true bins:UserWarning")
+def test_a_histogram_of_the_result_has_the_true_axes():
+    rng = np.random.default_rng(4)
+    truth = rng.uniform(0, 3, (3_000, 2))
+    axes = [hist.axis.Regular(3, 0, 3, name="x"), hist.axis.Variable([0, 1, 3], name="y")]
+    response = response_matrix(truth + rng.normal(0, 0.1, truth.shape), truth, axes)
+    data = response.parts.yields.sum(1)
+    whole = matrix_inversion(response, None, data)
+    filled = whole.to_hist()
+    assert tuple(filled.axes) == response.true
+    assert filled.kind == hist.Hist(storage=hist.storage.Weight()).kind
+    np.testing.assert_array_equal(filled.values().ravel(), whole.values)
+    np.testing.assert_array_equal(filled.variances().ravel(), np.diag(whole.covariance))
+    assert np.isnan(filled.values(flow=True)).sum() == 5 * 4 - 6
+    np.testing.assert_array_equal(iterative_bayes(response, None, data, prior=filled).problem.prior, whole.values)
+    keep = np.array([True, True, False, True, True, True])
+    lost = replace(response, counts=response.counts.copy())
+    lost.counts[:-1, np.flatnonzero(response.inside[1])[0]] = 0
+    for result, known in (
+        (matrix_inversion(response.restricted(true=keep), None, data), keep),
+        (matrix_inversion(lost, None, data), np.arange(6) > 0),
+    ):
+        content = result.to_hist()
+        for flat, ours in ((content.values(), result.values), (content.variances(), np.diag(result.covariance))):
+            np.testing.assert_array_equal(np.isnan(flat.ravel()), ~known)
+            np.testing.assert_array_equal(flat.ravel()[known], ours[np.isfinite(ours)])
+
+
+def test_the_result_of_bare_arrays_has_no_axes():
+    with pytest.raises(InputError, match="bare arrays have no axes; unfold with a response record"):
+        matrix_inversion([[8.0, 2.0], [2.0, 8.0]], [12.0, 12.0], [700.0, 300.0]).to_hist()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import hist
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -44,10 +45,12 @@ class Derivatives:
 class Unfolded:
     """Hold an unfolded spectrum ``values`` ``(T,)``: absolute yields of true bins, corrected for efficiency.
 
-    ``covariance`` ``(T, T)`` is the data's; ``simulation_covariance`` that of the simulation's finite sample, None
-    where its variances are not known. ``jacobian`` ``(T, R)`` is ∂values/∂data, ``folded`` ``(R,)`` the data that the
-    values make one expect, ``folded_chi2`` their χ². NaN stands in true bins that are not ``determined``, as they are
-    never reconstructed, and in rows of ``folded`` that are not ``reachable``. ``problem`` is what was unfolded.
+    ``covariance`` ``(T, T)`` is the data's: in an empty Poisson bin iterative Bayes and the likelihood take the data's
+    variance 0, least-squares methods the expected one. ``simulation_covariance`` is that of the simulation's finite
+    sample, None where its variances are not known. ``jacobian`` ``(T, R)`` is ∂values/∂data, ``folded`` ``(R,)`` the
+    data that the values make one expect, ``folded_chi2`` their χ². NaN stands in true bins that are not ``determined``,
+    as they are never reconstructed, and in rows of ``folded`` that are not ``reachable``. ``problem`` is what was
+    unfolded.
     """
 
     values: Array
@@ -77,6 +80,21 @@ class Unfolded:
         """Return the data's correlations ``(T, T)``."""
         with np.errstate(invalid="ignore"):
             return self.covariance / np.outer(self.errors, self.errors)
+
+    def to_hist(self) -> hist.Hist:
+        """Return values and the data's variances as a histogram over the true axes of the response record.
+
+        NaN stands in bins that are not determined or not kept, and in flow bins: so it does in projections over them,
+        whose variances would lack the bins' correlations. Raises InputError for a result of bare arrays.
+        """
+        record = self.problem.record
+        if record is None:
+            raise InputError("histogram: bare arrays have no axes; unfold with a response record")
+        filled = hist.Hist(*record.true, storage=hist.storage.Weight())
+        content = np.full((2, len(record.inside[1])), np.nan)
+        content[:, record.inside[1]] = self.values, np.diag(self.covariance)
+        filled.view(flow=True).value, filled.view(flow=True).variance = content.reshape(2, *filled.axes.extent)
+        return filled
 
     def expected_data(self, spectrum: ArrayLike) -> Array:
         """Return the data ``(R,)`` that true yields ``(T,)`` make one expect, background included.
