@@ -62,8 +62,8 @@ def folded_fit(result: Unfolded) -> FoldedFit:
     """Return how well a result folds back to its data, allowing for what it took from them.
 
     With the hat matrix H = ∂folded/∂data in whitened data, parameters are tr H, and the degrees of freedom the mean of
-    χ² without a bias, |1 − H|²: R − T without regularisation. The p-value is that of the scaled χ² distribution with
-    this mean and the variance 2 |(1 − H)(1 − H)ᵀ|² (Satterthwaite); a bias lowers it. Fitted nuisances are not counted.
+    χ² without a bias, ‖1 − H‖²: R − T without regularisation. The p-value is that of the scaled χ² distribution with
+    this mean and the variance 2 ‖(1 − H)(1 − H)ᵀ‖² (Satterthwaite); a bias lowers it. Fitted nuisances are not counted.
     """
     problem, jacobian = result.problem, _jacobian(result)
     hat = problem.yields / problem.truth @ jacobian

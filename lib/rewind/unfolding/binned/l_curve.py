@@ -29,7 +29,7 @@ class _Regularised(Protocol):
 
 @dataclass(frozen=True)
 class LCurve:
-    """Hold the strengths ``taus`` ``(K,)``, log₁₀ χ² and log₁₀|L(x − x₀)|² of each, and the curve's ``curvature``."""
+    """Hold the strengths ``taus`` ``(K,)``, log₁₀ χ² and log₁₀‖L(x − x₀)‖² of each, and the curve's ``curvature``."""
 
     taus: Array
     misfit: Array

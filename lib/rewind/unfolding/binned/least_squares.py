@@ -57,7 +57,7 @@ def matrix_inversion(
 class Tikhonov:
     """State an unfolding by Tikhonov's regularisation, to be solved at any strength τ (1205.6201).
 
-    Minimises χ² + τ²|L(x − x₀)|², x₀ the prior, with the folded total held to that of the data if ``area``. Arguments
+    Minimises χ² + τ²‖L(x − x₀)‖², x₀ the prior, with the folded total held to that of the data if ``area``. Arguments
     otherwise as of :func:`tikhonov`; x₀ is absolute, and ``unfold`` warns of one far from the data's total.
     """
 
@@ -102,7 +102,7 @@ def tikhonov(
     purity: ArrayLike | None = None,
     data_covariance: ArrayLike | None = None,
 ) -> Unfolded:
-    """Return the spectrum of least χ² + τ²|L(x − x₀)|², its folded total held to that of the data if ``area``.
+    """Return the spectrum of least χ² + τ²‖L(x − x₀)‖², its folded total held to that of the data if ``area``.
 
     ``penalty`` L ``(P, T)`` acts on yields; by default the second derivative of the density within slices of the
     response record, and of flat bins for bare arrays. x₀ is the absolute prior, the simulated truth by default: that

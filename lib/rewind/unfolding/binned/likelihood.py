@@ -1,6 +1,6 @@
 """Unfolding by the Poisson likelihood, regularised or not, with nuisance parameters profiled.
 
-The minimum of Σ_r (μ_r − d_r ln μ_r) + ½τ²|L(x − x₀)|² + ½Σ_k θ_k² with μ = N(θ) y + b(θ), x = truth y: MIGRAD in
+The minimum of Σ_r (μ_r − d_r ln μ_r) + ½τ²‖L(x − x₀)‖² + ½Σ_k θ_k² with μ = N(θ) y + b(θ), x = truth y: MIGRAD in
 coordinates in which the start has a unit Hessian, then Newton steps. Yields may be negative where the data pull them
 there, as inversion's; only what is expected in a reconstructed bin must be positive.
 
@@ -82,7 +82,7 @@ def poisson_likelihood(
     fakes: ArrayLike | None = None,
     background: ArrayLike | None = None,
 ) -> LikelihoodFit:
-    """Return the spectrum of the greatest Poisson likelihood, less ½τ²|L(x − x₀)|² and ½θ² of each nuisance.
+    """Return the spectrum of the greatest Poisson likelihood, less ½τ²‖L(x − x₀)‖² and ½θ² of each nuisance.
 
     ``tau`` and ``penalty`` as of :func:`~rewind.unfolding.binned.least_squares.tikhonov`, x₀ the absolute prior,
     of which it warns where it folds to another total than the data by more than a factor 2; templates of

@@ -56,7 +56,7 @@ def within(problem: Problem, given: ArrayLike, name: str) -> Array:
 
 
 def scaled(problem: Problem, penalty: Array, tau: float) -> tuple[Array, Array]:
-    """Return M ``(P, T)`` and m ``(P,)`` with τ²|L(x − x₀)|² = |M y − m|², x₀ the prior.
+    """Return M ``(P, T)`` and m ``(P,)`` with τ²‖L(x − x₀)‖² = ‖M y − m‖², x₀ the prior.
 
     Raises InputError for a strength τ that is negative or not finite.
     """
@@ -82,7 +82,7 @@ def warn_of_scale(problem: Problem, penalty: Array, tau: float) -> None:
 
 
 def by_truth(problem: Problem, penalty: Array, tau: float, ratio: Array) -> Array:
-    """Return how half the gradient of τ²|L(x − x₀)|² by y follows the simulated truth ``(T, T)``, at fixed y."""
+    """Return how half the gradient of τ²‖L(x − x₀)‖² by y follows the simulated truth ``(T, T)``, at fixed y."""
     square = tau**2 * penalty.T @ penalty
     moved = ratio - 1 if problem.prior_is_truth else ratio
     return np.diag(square @ (problem.truth * ratio - problem.prior)) + problem.truth[:, None] * square * moved

@@ -1,6 +1,6 @@
 """Least squares with a penalty: what inversion, Tikhonov and SVD minimise, and how the minimum follows its inputs.
 
-The minimum of |W(N y + b − d)|² + |M y − m|², W the whitening of the data, is found by a QR decomposition, which does
+The minimum of ‖W(N y + b − d)‖² + ‖M y − m‖², W the whitening of the data, is found by a QR decomposition, which does
 not square the condition number; a constraint on the area is a Lagrange multiplier.
 """
 
