@@ -2,7 +2,7 @@
 
 Yields are interpolated as HistFactory's ``histosys`` are by pyhf (its code 4p): nominal + θ S + f(θ) A with the half
 difference S and the half second difference A of the templates at θ = ±1; f is a polynomial of sixth degree within
-them, |θ| beyond, where yields are linear; it has two continuous derivatives.
+them, the size of θ beyond, where yields are linear; it has two continuous derivatives.
 
 >>> even(np.array([-2.0, 0.0, 1.0, 1.5]))[0].tolist()
 [2.0, 0.0, 1.0, 1.5]
