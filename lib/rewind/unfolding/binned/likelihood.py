@@ -86,8 +86,9 @@ def poisson_likelihood(
 
     ``tau`` and ``penalty`` as of :func:`~rewind.unfolding.binned.least_squares.tikhonov`, x₀ the absolute prior,
     of which it warns where it folds to another total than the data by more than a factor 2; templates of
-    ``nuisances`` count as fixed in ``simulation_covariance``. Other arguments as of
-    :func:`~rewind.unfolding.binned.bayes.iterative_bayes`. Raises InputError as
+    ``nuisances`` count as fixed in ``simulation_covariance``. Where data hardly determine the yields, their noise
+    mimics information on a nuisance that changes shapes, and its error is too small or too large: widen bins or
+    regularise. Other arguments as of :func:`~rewind.unfolding.binned.bayes.iterative_bayes`. Raises InputError as
     :func:`~rewind.unfolding.binned.problem.read` does, where data and penalty do not determine the spectrum, and where
     the likelihood is greatest at its edge: with nothing expected in a bin without data.
     """
